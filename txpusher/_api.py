@@ -1,0 +1,345 @@
+"""
+The Channels HTTP API as plain values: each endpoint's request, each reply's value.
+
+No I/O, no clock, no reactor: :mod:`txpusher._transport` signs, sends and
+repeats what is built here.  With :mod:`txpusher._signing` this module is all
+that decides what goes over the wire.
+Source of the limits: "HTTP API reference" and "Server library reference
+specification" in the Pusher Channels documentation.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from txpusher import _encryption, _signing
+from txpusher._checks import (
+    MAX_CHANNELS,
+    USER_CHANNEL_PREFIX,
+    check_channel,
+    check_event_name,
+    check_path,
+    check_presence_user_id,
+    check_socket_id,
+    check_target,
+    check_user_id,
+    info_text,
+    segment,
+    shown,
+    utf8,
+)
+from txpusher._reply import ApiReply, decode_reply, redactor
+from txpusher.config import Config, json_dumps
+from txpusher.errors import ConfigurationError, InvalidRequestError
+
+
+@attrs.frozen
+class ApiRequest:
+    """
+    One call of the HTTP API, complete but for its signature.
+
+    :ivar method: ``"GET"`` or ``"POST"``.
+    :ivar path: The path as signed: percent-escaped, without the path prefix.
+    :ivar params: Query parameters, not escaped.
+    :ivar body: The JSON body of a POST.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes | None = None
+
+
+@attrs.frozen
+class Event:
+    """
+    One event of a batch.
+
+    :param channel: The channel's name.
+    :param name: The event's name, 1 to 200 characters.
+    :param data: A str is sent as it is, anything else as JSON.
+    :param socket_id: The connection that does not get the event.
+    :param info: Channel attributes to return, a str or several.
+    """
+
+    channel: str
+    name: str
+    data: Any
+    socket_id: str | None = None
+    info: str | Iterable[str] | None = None
+
+
+class Api:
+    """The endpoints of one app, as described by a :class:`Config`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._base = config.app_path
+        self._events_path = f"{self._base}/events"
+        self._batch_path = f"{self._base}/batch_events"
+        self._redact = redactor(config)
+
+    # Requests
+
+    def trigger(
+        self,
+        channels: str | Iterable[str],
+        event: str,
+        data: Any,
+        socket_id: str | None = None,
+        info: str | Iterable[str] | None = None,
+    ) -> ApiRequest:
+        """POST /events: one event to up to 100 channels."""
+        names = self._targets(channels)
+        fields = {
+            "name": check_event_name(event),
+            "channels": names,
+            "data": self.event_data(names[0], data),
+        }
+        self._add_options(fields, socket_id, info)
+        return self._post(self._events_path, fields)
+
+    def trigger_batch(self, events: Iterable[Event | Mapping[str, Any]]) -> ApiRequest:
+        """POST /batch_events: up to ``max_batch_size`` events."""
+        if isinstance(events, (str, bytes, Mapping, Event)) or not isinstance(events, Iterable):
+            raise InvalidRequestError(f"a batch must be several events, not {shown(events)}")
+        batch = [self.batch_item(as_event(event)) for event in events]
+        limit = self._config.max_batch_size
+        if not 0 < len(batch) <= limit:
+            raise InvalidRequestError(
+                f"a batch must have 1 to {limit} events, not {len(batch)}; "
+                "BatchPublisher takes any number"
+            )
+        return self.batch(batch)
+
+    def batch_item(self, event: Event) -> bytes:
+        """One event as JSON, for :meth:`batch`."""
+        fields: dict[str, Any] = {
+            "name": check_event_name(event.name),
+            "channel": check_target(event.channel),
+            "data": self.event_data(event.channel, event.data),
+        }
+        self._add_options(fields, event.socket_id, event.info)
+        return utf8("the event", json_dumps(fields))
+
+    def batch(self, items: Sequence[bytes]) -> ApiRequest:
+        """POST /batch_events: what :meth:`batch_item` made, as one request."""
+        body = b'{"batch":[%b]}' % b",".join(items)
+        return ApiRequest("POST", self._batch_path, body=body)
+
+    def send_to_user(self, user_id: str, event: str, data: Any) -> ApiRequest:
+        """POST /events: one event to every connection of a user."""
+        return self.trigger(f"{USER_CHANNEL_PREFIX}{check_user_id(user_id)}", event, data)
+
+    def channels(
+        self, filter_by_prefix: str | None = None, info: str | Iterable[str] | None = None
+    ) -> ApiRequest:
+        """GET /channels: the occupied channels."""
+        return self.get("/channels", {"filter_by_prefix": filter_by_prefix, "info": info})
+
+    def channel_info(self, channel: str, info: str | Iterable[str] | None = None) -> ApiRequest:
+        """GET /channels/<name>: one channel's state."""
+        return self.get(f"/channels/{segment(check_target(channel))}", {"info": info})
+
+    def channel_users(self, channel: str) -> ApiRequest:
+        """GET /channels/<name>/users: who is on a presence channel."""
+        return self.get(f"/channels/{segment(check_target(channel))}/users")
+
+    def terminate_user_connections(self, user_id: str) -> ApiRequest:
+        """POST /users/<id>/terminate_connections: a user's connections end."""
+        return self.post(f"/users/{segment(check_user_id(user_id))}/terminate_connections")
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None) -> ApiRequest:
+        """GET any path below the app's; params that are None are left out."""
+        return ApiRequest("GET", self._path(path), _query(params or {}))
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> ApiRequest:
+        """POST a JSON object to any path below the app's, ``{}`` without one."""
+        if body is not None and not isinstance(body, Mapping):
+            raise InvalidRequestError(f"a body must be a mapping, not {shown(body)}")
+        return self._post(self._path(path), {} if body is None else dict(body))
+
+    # Replies
+
+    def decode(self, request: ApiRequest, reply: ApiReply) -> dict[str, Any]:
+        """
+        The JSON object of a reply, ``{}`` for an empty one.
+
+        :raises APIError: The server refused the request or failed.
+        :raises HTTPError: The reply is a success that is no JSON object.
+        """
+        return decode_reply(
+            request.method, request.path, reply, self._config.json_loads, self._redact
+        )
+
+    # What a server signs for its subscribers
+
+    def authenticate(
+        self, channel: str, socket_id: str, custom_data: Mapping[str, Any] | None = None
+    ) -> dict[str, str]:
+        """The reply to a client that asks to subscribe to a channel."""
+        config = self._config
+        check_channel(channel)
+        check_socket_id(socket_id)
+        if custom_data is not None and not isinstance(custom_data, Mapping):
+            raise InvalidRequestError(
+                f"custom_data must be a mapping, not {shown(custom_data)}"
+            )
+        if channel.startswith("presence-"):
+            check_presence_user_id((custom_data or {}).get("user_id"))
+        text = None if custom_data is None else self._signable("custom_data", custom_data)
+        signature = _signing.channel_signature(config.secret, socket_id, channel, text)
+        answer = {"auth": f"{config.key}:{signature}"}
+        if text is not None:
+            answer["channel_data"] = text
+        if _encryption.is_encrypted(channel):
+            secret = _encryption.shared_secret(channel, self._master_key(channel))
+            answer["shared_secret"] = base64.b64encode(secret).decode("ascii")
+        return answer
+
+    def authenticate_user(self, socket_id: str, user_data: Mapping[str, Any]) -> dict[str, str]:
+        """The reply to a client that asks to sign in."""
+        check_socket_id(socket_id)
+        if not isinstance(user_data, Mapping):
+            raise InvalidRequestError(f"user_data must be a mapping, not {shown(user_data)}")
+        user_id = user_data.get("id")
+        if not isinstance(user_id, str) or not user_id:
+            raise InvalidRequestError(
+                f"user_data must have an id that is a non-empty str, not {shown(user_id)}"
+            )
+        text = self._signable("user_data", user_data)
+        signature = _signing.user_signature(self._config.secret, socket_id, text)
+        return {"auth": f"{self._config.key}:{signature}", "user_data": text}
+
+    # Data
+
+    def event_data(self, channel: str, data: Any) -> str:
+        """The ``data`` of an event on the wire: encoded, encrypted, not too long."""
+        text = data if isinstance(data, str) else self.encode_json("data", data)
+        if channel.startswith(_encryption.PREFIX):
+            utf8("data", text)
+            text = _encryption.encrypt(channel, text, self._master_key(channel))
+        limit = self._config.max_payload_bytes
+        size = len(text) if text.isascii() else len(utf8("data", text))
+        if size > limit:
+            raise InvalidRequestError(
+                f"data must be at most {limit} bytes of UTF-8 after encoding, not {size}"
+            )
+        return text
+
+    def encode_json(self, what: str, value: Any) -> str:
+        """*value* as JSON text, by the user's ``json_dumps`` or ours."""
+        try:
+            encoded = self._config.json_dumps(value)
+            text = encoded.decode("utf-8") if isinstance(encoded, bytes) else encoded
+        except Exception as error:
+            raise InvalidRequestError(
+                f"{what} cannot be expressed as JSON: {shown(str(error), 200)}"
+            ) from error
+        if not isinstance(text, str):
+            raise InvalidRequestError(
+                f"json_dumps must give str or bytes, not {type(text).__name__}"
+            )
+        return text
+
+    # Helpers
+
+    def _targets(self, channels: object) -> list[str]:
+        if isinstance(channels, str):
+            return [check_target(channels)]
+        if not isinstance(channels, Iterable) or isinstance(channels, (bytes, Mapping)):
+            raise InvalidRequestError(
+                f"channels must be a name or several names, not {shown(channels)}"
+            )
+        names = [check_target(name) for name in channels]
+        if not 0 < len(names) <= MAX_CHANNELS:
+            raise InvalidRequestError(
+                f"an event goes to 1 to {MAX_CHANNELS} channels, not {len(names)}"
+            )
+        if len(names) > 1 and any(map(_encryption.is_encrypted, names)):
+            raise InvalidRequestError(
+                "an encrypted channel must be the only one of an event, "
+                f"not one of {len(names)}"
+            )
+        return names
+
+    def _add_options(
+        self,
+        fields: dict[str, Any],
+        socket_id: str | None,
+        info: str | Iterable[str] | None,
+    ) -> None:
+        if socket_id is not None:
+            fields["socket_id"] = check_socket_id(socket_id)
+        if info is not None:
+            fields["info"] = info_text(info)
+
+    def _signable(self, what: str, value: Mapping[str, Any]) -> str:
+        text = self.encode_json(what, value)
+        utf8(what, text)
+        return text
+
+    def _master_key(self, channel: str) -> bytes:
+        key = self._config.master_key
+        if key is None:
+            raise ConfigurationError(
+                f"encryption_master_key_base64 is missing: {channel} is an encrypted channel"
+            )
+        return key
+
+    def _path(self, path: object) -> str:
+        return f"{self._base}{check_path(path)}"
+
+    def _post(self, path: str, fields: dict[str, Any]) -> ApiRequest:
+        try:
+            text = json_dumps(fields)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequestError(
+                f"the body cannot be expressed as JSON: {shown(str(error), 200)}"
+            ) from error
+        return ApiRequest("POST", path, body=utf8("the body", text))
+
+
+def as_event(event: object) -> Event:
+    """*event* as an :class:`Event`; a mapping's keys are its arguments."""
+    if isinstance(event, Event):
+        return event
+    if not isinstance(event, Mapping):
+        raise InvalidRequestError(f"an event must be an Event or a mapping, not {shown(event)}")
+    try:
+        return Event(**event)
+    except TypeError:
+        raise InvalidRequestError(
+            "an event has channel, name and data, and may have socket_id and info; "
+            f"not {shown(sorted(map(str, event)))}"
+        ) from None
+
+
+def _query(params: Mapping[str, Any]) -> dict[str, str]:
+    if not isinstance(params, Mapping):
+        raise InvalidRequestError(f"params must be a mapping, not {shown(params)}")
+    query: dict[str, str] = {}
+    for name, value in params.items():
+        if not isinstance(name, str):
+            raise InvalidRequestError(f"the name of a param must be a str, not {shown(name)}")
+        lower = name.lower()
+        if lower in _signing.RESERVED_PARAMS:
+            raise InvalidRequestError(f"the param {lower} is reserved for the signature")
+        if lower in query:
+            raise InvalidRequestError(f"the param {lower} is given twice")
+        if value is None:
+            continue
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        text = info_text(value) if lower == "info" else value
+        if not isinstance(text, str):
+            raise InvalidRequestError(
+                f"the param {lower} must be a str or an int, not {shown(value)}"
+            )
+        utf8(f"the param {lower}", text)
+        query[lower] = text
+    return query

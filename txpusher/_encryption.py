@@ -1,0 +1,88 @@
+"""
+End-to-end encryption of ``private-encrypted-`` channels.
+
+Each channel has a key of its own, derived from the master key; the server
+sees neither.  The cipher is NaCl's secretbox, from PyNaCl, which is imported
+when it is first needed (the extra ``txpusher[encryption]``).
+Source: "End-to-end encryption" in the Pusher Channels documentation.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from txpusher.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from nacl.secret import SecretBox
+
+PREFIX = "private-encrypted-"
+KEY_BYTES = 32
+
+
+def is_encrypted(channel: str) -> bool:
+    """Whether events of *channel* are encrypted from end to end."""
+    return channel.startswith(PREFIX)
+
+
+def decode_master_key(text: str) -> bytes:
+    """
+    The 32 bytes of ``encryption_master_key_base64``.
+
+    :raises ConfigurationError: It is not base64, or not 32 bytes, or PyNaCl
+        is not installed.  The message does not quote the key.
+    """
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        raise ConfigurationError("encryption_master_key_base64 is not valid base64") from None
+    if len(key) != KEY_BYTES:
+        raise ConfigurationError(
+            f"encryption_master_key_base64 must decode to {KEY_BYTES} bytes, not {len(key)}"
+        )
+    _secretbox(key)
+    return key
+
+
+def shared_secret(channel: str, master_key: bytes) -> bytes:
+    """The 32-byte key of one channel, which its subscribers are given."""
+    return hashlib.sha256(channel.encode("utf-8") + master_key).digest()
+
+
+def encrypt(channel: str, data: str, master_key: bytes) -> str:
+    """The JSON text that stands for *data* on the wire, under a fresh nonce."""
+    message = _secretbox(shared_secret(channel, master_key)).encrypt(data.encode("utf-8"))
+    return json.dumps(
+        {
+            "nonce": base64.b64encode(message.nonce).decode("ascii"),
+            "ciphertext": base64.b64encode(message.ciphertext).decode("ascii"),
+        },
+        separators=(",", ":"),
+    )
+
+
+def decrypt(channel: str, payload: str, master_key: bytes) -> str:
+    """
+    The data that :func:`encrypt` was given.
+
+    :raises nacl.exceptions.CryptoError: The payload was made with another key
+        or for another channel.
+    """
+    message = json.loads(payload)
+    box = _secretbox(shared_secret(channel, master_key))
+    nonce = base64.b64decode(message["nonce"])
+    return box.decrypt(base64.b64decode(message["ciphertext"]), nonce).decode("utf-8")
+
+
+def _secretbox(key: bytes) -> SecretBox:
+    try:
+        from nacl.secret import SecretBox
+    except ImportError:
+        raise ConfigurationError(
+            "encryption_master_key_base64 needs PyNaCl: pip install 'txpusher[encryption]'"
+        ) from None
+    return SecretBox(key)

@@ -1,0 +1,376 @@
+"""
+The settings of a client, checked once, when it is made.
+
+A :class:`Config` is plain frozen data: no connection, no clock, no reactor.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Any, TypedDict
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+import attrs
+
+from txpusher._encryption import decode_master_key
+from txpusher.errors import ConfigurationError
+from txpusher.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from twisted.web.iweb import IPolicyForHTTPS
+
+JsonDumps = Callable[[Any], "str | bytes"]
+JsonLoads = Callable[[bytes], Any]
+
+#: Compact, UTF-8 kept as it is, NaN refused: what the default json_dumps does.
+json_dumps: Callable[[Any], str] = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":")
+).encode
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments that every way of making a client takes; see :class:`Config`."""
+
+    cluster: str
+    host: str | None
+    port: int | None
+    use_tls: bool
+    path_prefix: str
+    encryption_master_key_base64: str | None
+    http_proxy: str | None
+    connect_timeout: float
+    timeout: float
+    keep_alive_timeout: float
+    max_connections: int
+    max_pending: int | None
+    retry: RetryPolicy
+    idempotency_keys: bool
+    max_payload_bytes: int
+    max_batch_size: int
+    json_dumps: JsonDumps
+    json_loads: JsonLoads
+    tls_policy: IPolicyForHTTPS | None
+
+
+Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
+
+
+def _identifier(instance: object, attribute: attrs.Attribute[str], value: object) -> None:
+    name = attribute.name
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ConfigurationError(f"{name} is missing: it is empty")
+    if any(ch.isspace() or not ch.isprintable() for ch in value):
+        raise ConfigurationError(f"{name} must not contain spaces or control characters")
+
+
+def _seconds(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (value > 0 and math.isfinite(value))
+    ):
+        raise ConfigurationError(
+            f"{attribute.name} must be a number of seconds greater than 0, not {value!r}"
+        )
+
+
+def _at_least(minimum: int) -> Validator:
+    def check(instance: object, attribute: attrs.Attribute[int], value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+            raise ConfigurationError(
+                f"{attribute.name} must be a whole number >= {minimum}, not {value!r}"
+            )
+
+    return check
+
+
+def _instance_of(kind: type, what: str) -> Validator:
+    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, kind):
+            raise ConfigurationError(
+                f"{attribute.name} must be {what}, not {type(value).__name__}"
+            )
+
+    return check
+
+
+def _callable(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not callable(value):
+        raise ConfigurationError(
+            f"{attribute.name} must be callable, not {type(value).__name__}"
+        )
+
+
+def _tls_policy(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    from twisted.web.iweb import IPolicyForHTTPS
+
+    if not IPolicyForHTTPS.providedBy(value):
+        raise ConfigurationError(
+            f"tls_policy must provide IPolicyForHTTPS, not be a {type(value).__name__}"
+        )
+
+
+def _cluster(instance: object, attribute: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,50}", value):
+        raise ConfigurationError(f"cluster must be letters, digits and hyphens, not {value!r}")
+
+
+def clean_host(setting: str, value: object) -> str:
+    """
+    *value* as the ASCII host of a URL, IPv6 brackets removed.
+
+    :raises ConfigurationError: It is not a host name or address; the message
+        names *setting*.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{setting} must be a str, not {type(value).__name__}")
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if ":" in bare:
+        try:
+            return str(IPv6Address(bare))
+        except ValueError:
+            pass
+    elif bare == value:
+        try:
+            ascii_host = bare.encode("idna").decode("ascii") if bare else ""
+        except UnicodeError:
+            ascii_host = ""
+        if re.fullmatch(r"[A-Za-z0-9._-]+", ascii_host):
+            return ascii_host
+    given = "a URL with credentials" if "@" in value else repr(value)
+    raise ConfigurationError(
+        f"{setting} must be a host name or an IP address, without scheme or port, not {given}"
+    )
+
+
+def _host(value: str | None) -> str:
+    return "" if value is None else clean_host("host", value)
+
+
+def _port(value: int | None) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
+        raise ConfigurationError(f"port must be an int from 1 to 65535, not {value!r}")
+    return value
+
+
+def _clean_prefix(value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"path_prefix must be a str, not {type(value).__name__}")
+    inner = value.strip("/")
+    if not re.fullmatch(r"[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*", inner):
+        raise ConfigurationError(f"path_prefix must be a plain URL path, not {value!r}")
+    return f"/{inner}" if inner else ""
+
+
+@attrs.frozen
+class Proxy:
+    """An HTTP proxy: where it listens, and who the client is to it."""
+
+    host: str
+    port: int
+    user: str = attrs.field(default="", repr=False)
+    password: str = attrs.field(default="", repr=False)
+
+
+def parse_proxy(url: object) -> Proxy:
+    """
+    ``http://[user:password@]host[:port]`` as a :class:`Proxy`.
+
+    :raises ConfigurationError: Anything else; the URL is not quoted, it may
+        hold a password.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"http_proxy must be a str, not {type(url).__name__}")
+    parts, port = _split_url("http_proxy", url)
+    if parts.scheme != "http":
+        raise ConfigurationError("http_proxy must be http://[user:password@]host[:port]")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ConfigurationError("http_proxy must have no path, query or fragment")
+    host = clean_host("http_proxy host", parts.hostname or "")
+    return Proxy(host, port or 80, unquote(parts.username or ""), unquote(parts.password or ""))
+
+
+def _split_url(setting: str, url: str) -> tuple[SplitResult, int | None]:
+    try:
+        parts = urlsplit(url.strip())
+        return parts, parts.port
+    except ValueError:
+        raise ConfigurationError(f"{setting} is not a valid URL") from None
+
+
+@attrs.frozen
+class Config:
+    """
+    The settings of one app on one server.
+
+    :param app_id: The app's id; it need not be digits.
+    :param key: The app's key.
+    :param secret: The app's secret.
+    :param cluster: The Pusher cluster, which gives the host
+        ``api-<cluster>.pusher.com``.
+    :param host: The host of another server that speaks the protocol.
+    :param port: Its port; 443 with TLS, 80 without.
+    :param use_tls: Whether to speak HTTPS.
+    :param path_prefix: A path before ``/apps/`` that a proxy in front of the
+        server strips; it is not part of what is signed.
+    :param encryption_master_key_base64: 32 bytes in base64, for
+        ``private-encrypted-`` channels.
+    :param http_proxy: ``http://[user:password@]host[:port]``.
+    :param connect_timeout: Seconds to look up, connect and shake hands.
+    :param timeout: Seconds for one attempt, from when it is sent to the last
+        byte of the reply.
+    :param keep_alive_timeout: Seconds that an idle connection is kept.
+    :param max_connections: The most sockets open at a time.
+    :param max_pending: The most operations waiting for one, None for any.
+    :param retry: What is tried again, a :class:`RetryPolicy`.
+    :param idempotency_keys: Send ``X-Idempotency-Key`` with every POST, the
+        same one for each attempt of an operation.
+    :param max_payload_bytes: The most bytes of one event's data.
+    :param max_batch_size: The most events in one batch.
+    :param json_dumps: Encodes data that is not a str; gives str or bytes.
+    :param json_loads: Decodes replies and webhooks, from bytes.
+    :param tls_policy: An ``IPolicyForHTTPS`` in place of the default, which
+        verifies against the platform's trust roots.
+    :raises ConfigurationError: A setting is missing or malformed.
+    """
+
+    app_id: str = attrs.field(validator=_identifier)
+    key: str = attrs.field(validator=_identifier, repr=False)
+    secret: str = attrs.field(validator=_identifier, repr=False)
+    cluster: str = attrs.field(default="mt1", kw_only=True, validator=_cluster)
+    host: str = attrs.field(default=None, kw_only=True, converter=_host)
+    port: int = attrs.field(default=None, kw_only=True, converter=_port)
+    use_tls: bool = attrs.field(
+        default=True, kw_only=True, validator=_instance_of(bool, "a bool")
+    )
+    path_prefix: str = attrs.field(default="", kw_only=True, converter=_clean_prefix)
+    encryption_master_key_base64: str | None = attrs.field(
+        default=None, kw_only=True, repr=False
+    )
+    http_proxy: str | None = attrs.field(default=None, kw_only=True, repr=False)
+    connect_timeout: float = attrs.field(default=5.0, kw_only=True, validator=_seconds)
+    timeout: float = attrs.field(default=5.0, kw_only=True, validator=_seconds)
+    keep_alive_timeout: float = attrs.field(default=30.0, kw_only=True, validator=_seconds)
+    max_connections: int = attrs.field(default=16, kw_only=True, validator=_at_least(1))
+    max_pending: int | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(_at_least(0))
+    )
+    retry: RetryPolicy = attrs.field(
+        factory=RetryPolicy,
+        kw_only=True,
+        validator=_instance_of(RetryPolicy, "a RetryPolicy"),
+    )
+    idempotency_keys: bool = attrs.field(
+        default=False, kw_only=True, validator=_instance_of(bool, "a bool")
+    )
+    max_payload_bytes: int = attrs.field(default=10240, kw_only=True, validator=_at_least(1))
+    max_batch_size: int = attrs.field(default=10, kw_only=True, validator=_at_least(1))
+    json_dumps: JsonDumps = attrs.field(default=json_dumps, kw_only=True, validator=_callable)
+    json_loads: JsonLoads = attrs.field(default=json.loads, kw_only=True, validator=_callable)
+    tls_policy: IPolicyForHTTPS | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(_tls_policy)
+    )
+
+    #: The 32 bytes of the encryption key, None without one.
+    master_key: bytes | None = attrs.field(init=False, repr=False)
+    #: The proxy of *http_proxy*, None without one.
+    proxy: Proxy | None = attrs.field(init=False, repr=False)
+
+    @master_key.default
+    def _decode_master_key(self) -> bytes | None:
+        text = self.encryption_master_key_base64
+        return None if text is None else decode_master_key(text)
+
+    @proxy.default
+    def _parse_proxy(self) -> Proxy | None:
+        return None if self.http_proxy is None else parse_proxy(self.http_proxy)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.host:
+            object.__setattr__(self, "host", f"api-{self.cluster}.pusher.com")
+        if not self.port:
+            object.__setattr__(self, "port", 443 if self.use_tls else 80)
+
+    @property
+    def scheme(self) -> str:
+        """``"https"`` or ``"http"``."""
+        return "https" if self.use_tls else "http"
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as in a URL and the Host header, the default port left out."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.use_tls else 80) else f"{host}:{self.port}"
+
+    @property
+    def app_path(self) -> str:
+        """``/apps/<app_id>``, percent-escaped: where every signed path begins."""
+        return f"/apps/{quote(self.app_id, safe='')}"
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Config:
+        """
+        The settings in ``https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID``.
+
+        :param options: Any other setting; one given here wins over the URL.
+        :raises ConfigurationError: The URL is malformed.  The message does not
+            quote it: it holds the secret.
+        """
+        return cls(**{**url_settings(url), **options})
+
+    @classmethod
+    def from_env(cls, name: str = "PUSHER_URL", **options: Any) -> Config:
+        """
+        :meth:`from_url` of the environment variable *name*.
+
+        :raises ConfigurationError: It is not set, or malformed.
+        """
+        return cls(**{**env_settings(name), **options})
+
+
+def url_settings(url: str, setting: str = "url") -> dict[str, Any]:
+    """The settings that a PUSHER_URL holds, by their names in :class:`Config`."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{setting} must be a str, not {type(url).__name__}")
+    parts, port = _split_url(setting, url)
+    if parts.scheme not in ("https", "http"):
+        raise ConfigurationError(
+            f"{setting} must be https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID"
+        )
+    if "?" in url or "#" in url:
+        raise ConfigurationError(f"{setting} must have no query and no fragment")
+    prefix, found, app_id = parts.path.rstrip("/").rpartition("/apps/")
+    if not found or not app_id or "/" in app_id:
+        raise ConfigurationError(f"{setting} must end in /apps/APP_ID")
+    if not parts.username or not parts.password:
+        raise ConfigurationError(f"{setting} must have KEY:SECRET@ before the host")
+    if not parts.hostname:
+        raise ConfigurationError(f"{setting} must name a host")
+    settings = {
+        "app_id": unquote(app_id),
+        "key": unquote(parts.username),
+        "secret": unquote(parts.password),
+        "host": clean_host(f"{setting} host", unquote(parts.hostname)),
+        "use_tls": parts.scheme == "https",
+        "path_prefix": prefix,
+    }
+    if port is not None:
+        settings["port"] = port
+    return settings
+
+
+def env_settings(name: str) -> dict[str, Any]:
+    """:func:`url_settings` of the environment variable *name*."""
+    url = os.environ.get(name, "")
+    if not url.strip():
+        raise ConfigurationError(f"{name} is missing: the environment variable is not set")
+    return url_settings(url, name)

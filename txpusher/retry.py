@@ -1,0 +1,102 @@
+"""
+What is tried again, and when.
+
+Pure rules; the transport asks them after each attempt.
+"""
+
+from __future__ import annotations
+
+import random
+
+import attrs
+
+from txpusher.errors import ConfigurationError, PusherError
+
+#: The longest ``Retry-After``, in seconds, that is waited for.
+MAX_RETRY_AFTER = 30.0
+
+
+def may_have_been_delivered(method: str, *, sent: bool, status: int | None = None) -> bool:
+    """
+    Whether the server may have acted on one attempt that failed.
+
+    ======  =========================  ======  =================================
+    method  what happened              may it  because
+    ======  =========================  ======  =================================
+    GET     anything                   no      a query changes nothing
+    POST    never sent                 no      DNS, refused, connect timeout,
+                                               TLS or proxy refused
+    POST    sent, no status            yes     the reply was lost, not the event
+    POST    2xx, reply unusable        yes     accepted, as far as one can tell
+    POST    3xx, 4xx                   no      refused: nothing was published
+    POST    5xx                        yes     it may have failed half-way
+    ======  =========================  ======  =================================
+
+    :param sent: Whether any byte of the request was handed to a connection.
+    :param status: The status of the reply, None where none was read.
+    """
+    if method == "GET" or not sent:
+        return False
+    return status is None or not 300 <= status < 500
+
+
+def _number(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ConfigurationError(f"RetryPolicy.{attribute.name} must be >= 0, not {value!r}")
+
+
+def _count(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigurationError(
+            f"RetryPolicy.{attribute.name} must be a whole number >= 0, not {value!r}"
+        )
+
+
+@attrs.frozen
+class RetryPolicy:
+    """
+    How often a failed attempt is repeated, and how long to wait before.
+
+    A POST is repeated only where the server provably did not act on it (see
+    :func:`may_have_been_delivered`) and trying again may help: no connection,
+    no such name, connect timeout, a proxy's refusal, 429.  A GET is repeated
+    after any transient failure.
+
+    :param max_retries: Attempts after the first; 0 tries once.
+    :param initial_delay: Seconds before the first retry, doubled for each
+        further one.
+    :param max_delay: The most seconds between two attempts.  Each delay is
+        shortened by up to a half, at random, so that clients that failed
+        together do not come back together.
+    :param unsafe: Repeat POSTs after every transient failure: an event is then
+        delivered at least once, and perhaps more often.
+    """
+
+    max_retries: int = attrs.field(default=3, validator=_count)
+    initial_delay: float = attrs.field(default=0.1, validator=_number)
+    max_delay: float = attrs.field(default=5.0, validator=_number)
+    unsafe: bool = False
+
+    def delay(self, retries: int, error: PusherError) -> float | None:
+        """
+        Seconds to wait before the next attempt; None to give up.
+
+        :param retries: How many retries there have been.
+        :param error: What the last attempt failed with.  Its ``retry_after``
+            is obeyed up to 30 seconds; asked for more, the operation fails at
+            once.
+        """
+        if retries >= self.max_retries or not error.transient:
+            return None
+        if error.maybe_delivered and not self.unsafe:
+            return None
+        retry_after: float = getattr(error, "retry_after", None) or 0.0
+        if retry_after > MAX_RETRY_AFTER:
+            return None
+        return max(retry_after, self._backoff(retries))
+
+    def _backoff(self, retries: int) -> float:
+        from twisted.application.internet import backoffPolicy
+
+        longest = backoffPolicy(self.initial_delay, self.max_delay, 2.0, jitter=lambda: 0.0)
+        return longest(retries) * random.uniform(0.5, 1.0)
