@@ -1,0 +1,155 @@
+"""
+The way through an HTTP proxy: the agent for plain requests, the tunnel for TLS.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txpusher.config import Proxy
+
+#: The most bytes that a proxy may answer a CONNECT with.
+MAX_ANSWER = 65536
+
+
+class TunnelRefusedError(Exception):
+    """
+    The proxy answered CONNECT with something else than success.
+
+    :ivar status: The HTTP status, 0 where there was none to be read.
+    :ivar body: The start of the reply's body, as text.
+    """
+
+    def __init__(self, status: int, reason: str, body: str = "") -> None:
+        super().__init__(f"the proxy refused to connect: {status} {reason}".rstrip())
+        self.status = status
+        self.body = body
+
+
+def authorization(proxy: Proxy) -> bytes | None:
+    """The value of Proxy-Authorization, None where the proxy is used by anyone."""
+    if not proxy.user:
+        return None
+    return b"Basic " + base64.b64encode(f"{proxy.user}:{proxy.password}".encode())
+
+
+@implementer(IStreamClientEndpoint)
+class TunnelEndpoint:
+    """
+    Connects to a host by way of a proxy's CONNECT.
+
+    :param endpoint: Where the proxy listens.
+    """
+
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, host: str, port: int, proxy: Proxy
+    ) -> None:
+        self._endpoint = endpoint
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [b"CONNECT %b HTTP/1.1" % target.encode(), b"Host: %b" % target.encode()]
+        value = authorization(proxy)
+        if value is not None:
+            lines.append(b"Proxy-Authorization: " + value)
+        self._connect_request = b"\r\n".join([*lines, b"", b""])
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """A protocol whose transport leads to the host; fails with TunnelRefusedError."""
+        return Deferred.fromCoroutine(self._connect(protocolFactory))
+
+    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
+        tunnel = await self._endpoint.connect(_TunnelFactory(self._connect_request, factory))
+        return await cast(_Tunnel, tunnel).established
+
+
+class _TunnelFactory(Factory):
+    noisy = False
+
+    def __init__(self, connect_request: bytes, wrapped: IProtocolFactory) -> None:
+        self._connect_request = connect_request
+        self._wrapped = wrapped
+
+    def buildProtocol(self, addr: Any) -> _Tunnel:
+        return _Tunnel(self._connect_request, self._wrapped)
+
+    def doStart(self) -> None:
+        super().doStart()
+        self._wrapped.doStart()
+
+    def doStop(self) -> None:
+        super().doStop()
+        self._wrapped.doStop()
+
+
+class _Tunnel(Protocol):
+    """
+    Speaks to the proxy, then hands the transport to the protocol beyond it.
+
+    :ivar established: Fires with that protocol.  It fails once the socket is
+        closed, not before: until then it counts.
+    """
+
+    def __init__(self, connect_request: bytes, wrapped: IProtocolFactory) -> None:
+        self._connect_request = connect_request
+        self._wrapped = wrapped
+        self._received = b""
+        self._refused: TunnelRefusedError | None = None
+        self._beyond: IProtocol | None = None
+        self.established: Deferred[IProtocol] = Deferred(lambda _: self._abort())
+
+    def _abort(self) -> None:
+        cast(Any, self.transport).abortConnection()
+
+    def connectionMade(self) -> None:
+        cast(Any, self.transport).write(self._connect_request)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._beyond is not None:
+            self._beyond.dataReceived(data)
+        elif self._refused is None:
+            self._received += data
+            self._answered()
+
+    def _answered(self) -> None:
+        head, end, rest = self._received.partition(b"\r\n\r\n")
+        if not end:
+            if len(self._received) > MAX_ANSWER:
+                self._refuse(0, "an endless reply")
+            return
+        version, _, status_line = head.partition(b"\r\n")[0].partition(b" ")
+        status, _, reason = status_line.decode("latin-1").partition(" ")
+        if not version.startswith(b"HTTP/") or not status.isdigit():
+            self._refuse(0, "a reply that is not HTTP")
+        elif not 200 <= int(status) < 300:
+            self._refuse(int(status), reason, rest.decode("utf-8", "replace"))
+        elif rest:
+            self._refuse(0, "data before the handshake")
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        beyond = self._wrapped.buildProtocol(cast(Any, self.transport).getPeer())
+        if beyond is None:
+            self._refuse(0, "no protocol was built")
+            return
+        self._beyond = beyond
+        beyond.makeConnection(cast(Any, self.transport))
+        self.established.callback(beyond)
+
+    def _refuse(self, status: int, reason: str, body: str = "") -> None:
+        self._refused = TunnelRefusedError(status, reason, body)
+        self._abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._beyond is not None:
+            self._beyond.connectionLost(reason)
+        elif not self.established.called:
+            lost = ConnectionLost("the proxy closed the connection before it answered")
+            self.established.errback(Failure(self._refused or lost))

@@ -1,0 +1,376 @@
+"""
+From a request to its value: the queue, the limits, the retries, the end.
+
+What a request says is :mod:`txpusher._api`'s; how one attempt goes over the
+wire is :mod:`txpusher._exchange`'s.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txpusher._api import Api, ApiRequest
+from txpusher._exchange import Exchange
+from txpusher._reply import ApiReply
+from txpusher._sender import Sender
+from txpusher.config import Config
+from txpusher.errors import ClosedError, PusherError, QueueFullError
+
+
+@attrs.frozen
+class Attempt:
+    """
+    One attempt that is over, as ``on_attempt`` is told of it.
+
+    :ivar method: ``"GET"`` or ``"POST"``.
+    :ivar path: The path of the request, without the query.
+    :ivar attempt: 1 for the first, 2 for the first retry.
+    :ivar status: The HTTP status of the reply, None where there was none.
+    :ivar failure: The error that the attempt ended in, None where it succeeded.
+    :ivar seconds: How long it took, connecting included.
+    """
+
+    method: str
+    path: str
+    attempt: int
+    status: int | None
+    failure: PusherError | None
+    seconds: float
+
+
+@attrs.frozen
+class Stats:
+    """
+    What a client is doing and has done, at one moment.
+
+    :ivar pending: Operations that wait, for a connection or for a retry.
+    :ivar in_flight: Operations that are being sent or wait for the reply.
+    :ivar open_connections: Sockets, in use, idle or on their way out.
+    :ivar sent: Attempts begun.
+    :ivar succeeded: Operations that ended in a value.
+    :ivar failed: Operations that ended in an error, cancelled ones included.
+    :ivar retried: Attempts beyond the first of their operation.
+    """
+
+    pending: int
+    in_flight: int
+    open_connections: int
+    sent: int
+    succeeded: int
+    failed: int
+    retried: int
+
+
+OnAttempt = Callable[[Attempt], object]
+
+
+class Transport:
+    """
+    Sends requests: at most ``max_connections`` at a time, the rest in order.
+
+    :param on_attempt: Told of each attempt when it is over.
+    """
+
+    log = Logger(namespace="txpusher")
+
+    def __init__(
+        self,
+        config: Config,
+        api: Api,
+        *,
+        reactor: Any,
+        http_client: Any,
+        clock: Callable[[], float],
+        on_attempt: OnAttempt | None,
+    ) -> None:
+        self.config = config
+        self.api = api
+        self.on_attempt = on_attempt
+        self._reactor = reactor
+        self._http_client = http_client
+        self._clock = clock
+        self._sender: Sender | None = None
+        self._queue: OrderedDict[_Operation, None] = OrderedDict()
+        self._flying: dict[_Operation, None] = {}
+        self._delayed: dict[_Operation, None] = {}
+        self._pumping = False
+        self._closing: list[Deferred[None]] | None = None
+        self._disconnecting = self._closed = False
+        self.sent = self.succeeded = self.failed = self.retried = 0
+
+    @property
+    def sender(self) -> Sender:
+        """Made for the first request: until then no reactor is looked up."""
+        if self._sender is None:
+            if self._reactor is None:
+                from twisted.internet import reactor
+
+                self._reactor = reactor
+            self._sender = Sender(self.config, self._reactor, self._http_client, self._clock)
+        return self._sender
+
+    def stats(self) -> Stats:
+        """A snapshot."""
+        endpoint = None if self._sender is None else self._sender.endpoint
+        return Stats(
+            pending=len(self._queue) + len(self._delayed),
+            in_flight=len(self._flying),
+            open_connections=0 if endpoint is None else endpoint.open,
+            sent=self.sent,
+            succeeded=self.succeeded,
+            failed=self.failed,
+            retried=self.retried,
+        )
+
+    def send(self, request: ApiRequest) -> Deferred[dict[str, Any]]:
+        """
+        The decoded reply to *request*, in time.
+
+        Fails with a PusherError, or with CancelledError when it is cancelled.
+        """
+        if self._closing is not None:
+            return fail(ClosedError("the client is closed"))
+        config = self.config
+        idle = not self._queue and len(self._flying) < config.max_connections
+        if not idle and config.max_pending is not None:
+            waiting = len(self._queue) + len(self._delayed)
+            if waiting >= config.max_pending:
+                self.failed += 1
+                return fail(
+                    QueueFullError(
+                        f"{waiting} operations are waiting already, "
+                        f"max_pending is {config.max_pending}"
+                    )
+                )
+        operation = _Operation(self, request)
+        if idle:
+            self._begin(operation)
+        else:
+            self._queue[operation] = None
+        return operation.deferred
+
+    def close(self, timeout: float | None = None) -> Deferred[None]:
+        """Fires when nothing is in flight and no socket is open any more."""
+        closed: Deferred[None] = Deferred()
+        if self._closed:
+            closed.callback(None)
+            return closed
+        if self._closing is not None:
+            self._closing.append(closed)
+        else:
+            self._closing = [closed]
+            waiting = [*self._queue, *self._delayed]
+            self._queue.clear()
+            for operation in waiting:
+                operation.fail(ClosedError("the client was closed before this was sent"))
+        if timeout is not None and self._flying:
+            call = self.sender.reactor.callLater(timeout, self._abort_flying)
+            closed.addBoth(self._cancel_call, call)
+        self._pump()
+        return closed
+
+    @staticmethod
+    def _cancel_call(result: Any, call: Any) -> Any:
+        if call.active():
+            call.cancel()
+        return result
+
+    def _abort_flying(self) -> None:
+        for operation in list(self._flying):
+            operation.fail(ClosedError("the client was closed before the reply came"))
+
+    def _close_connections(self) -> None:
+        if self._disconnecting:
+            return
+        self._disconnecting = True
+        pool = None if self._sender is None else self._sender.pool
+        if pool is None:
+            self._all_closed(None)
+        else:
+            Deferred.fromCoroutine(pool.close()).addBoth(self._all_closed)
+
+    def _all_closed(self, result: object) -> None:
+        self._closed = True
+        waiting, self._closing = self._closing or [], []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    # What operations call
+
+    def _begin(self, operation: _Operation) -> None:
+        self._flying[operation] = None
+        self.sent += 1
+        operation.begin(self.sender)
+
+    def _landed(self, operation: _Operation) -> None:
+        del self._flying[operation]
+
+    def _delay(self, operation: _Operation, seconds: float) -> Any:
+        self._delayed[operation] = None
+        return self.sender.reactor.callLater(seconds, self._again, operation)
+
+    def _again(self, operation: _Operation) -> None:
+        del self._delayed[operation]
+        self.retried += 1
+        self._queue[operation] = None
+        self._queue.move_to_end(operation, last=False)
+        self._pump()
+
+    def _forget(self, operation: _Operation) -> None:
+        for place in (self._flying, self._queue, self._delayed):
+            place.pop(operation, None)
+
+    def _pump(self) -> None:
+        """Begin what can begin."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            limit = self.config.max_connections
+            while self._queue and len(self._flying) < limit:
+                operation, _ = self._queue.popitem(last=False)
+                self._begin(operation)
+        finally:
+            self._pumping = False
+        if self._closing is not None and not self._flying:
+            self._close_connections()
+
+    def _report(
+        self,
+        request: ApiRequest,
+        number: int,
+        status: int | None,
+        failure: PusherError | None,
+        seconds: float,
+    ) -> None:
+        self.log.debug(
+            "{method} {path}: {status} in {milliseconds:.1f} ms",
+            method=request.method,
+            path=request.path,
+            status=type(failure).__name__ if status is None else status,
+            milliseconds=seconds * 1000,
+        )
+        if self.on_attempt is not None:
+            try:
+                self.on_attempt(
+                    Attempt(request.method, request.path, number, status, failure, seconds)
+                )
+            except Exception:
+                self.log.failure("on_attempt failed")
+
+
+class _Operation:
+    """One request until its Deferred fires: queued, in flight, waiting to retry."""
+
+    __slots__ = (
+        "_attempts",
+        "_began",
+        "_exchange",
+        "_headers",
+        "_maybe_delivered",
+        "_request",
+        "_retry_call",
+        "_transport",
+        "deferred",
+    )
+
+    def __init__(self, transport: Transport, request: ApiRequest) -> None:
+        self._transport = transport
+        self._request = request
+        self._attempts = 0
+        self._began = 0.0
+        self._headers: Any = None
+        self._maybe_delivered = False
+        self._retry_call: Any = None
+        self._exchange: Exchange | None = None
+        self.deferred: Deferred[dict[str, Any]] = Deferred(self._cancelled)
+
+    def begin(self, sender: Sender) -> None:
+        """Make one attempt."""
+        request = self._request
+        if (
+            not self._attempts
+            and request.method == "POST"
+            and self._transport.config.idempotency_keys
+        ):
+            self._headers = sender.headers_with(b"X-Idempotency-Key", uuid4().hex)
+        self._attempts += 1
+        self._began = sender.reactor.seconds()
+        self._exchange = Exchange(sender, request, self._headers, self._ended)
+        self._exchange.start()
+
+    def fail(self, error: PusherError) -> None:
+        """End with *error*, wherever the operation is."""
+        self._stop()
+        self._settle(error)
+
+    def _cancelled(self, deferred: object) -> None:
+        self._stop()
+        self._transport.failed += 1
+        self._transport._pump()
+
+    def _stop(self) -> None:
+        if self._exchange is not None:
+            if self._request.method == "POST" and self._exchange.sent:
+                self._maybe_delivered = True
+            self._exchange.abort()
+        if self._retry_call is not None and self._retry_call.active():
+            self._retry_call.cancel()
+        self._transport._forget(self)
+
+    def _ended(self, outcome: ApiReply | PusherError) -> None:
+        """The attempt is over."""
+        transport = self._transport
+        self._exchange = None
+        transport._landed(self)
+        status: int | None = None
+        result: dict[str, Any] | PusherError
+        if isinstance(outcome, ApiReply):
+            status = outcome.status
+            try:
+                result = transport.api.decode(self._request, outcome)
+            except PusherError as error:
+                result = error
+        else:
+            result = outcome
+        failure = result if isinstance(result, PusherError) else None
+        transport._report(
+            self._request,
+            self._attempts,
+            status,
+            failure,
+            transport.sender.reactor.seconds() - self._began,
+        )
+        delay = None if failure is None else self._delay_after(failure)
+        if delay is not None:
+            self._retry_call = transport._delay(self, delay)
+            transport._pump()
+        else:
+            self._settle(result)
+
+    def _delay_after(self, error: PusherError) -> float | None:
+        self._maybe_delivered |= error.maybe_delivered
+        transport = self._transport
+        if transport._closing is not None:
+            return None
+        return transport.config.retry.delay(self._attempts - 1, error)
+
+    def _settle(self, result: dict[str, Any] | PusherError) -> None:
+        transport = self._transport
+        if isinstance(result, PusherError):
+            # One attempt that may have been acted on is enough.
+            result.maybe_delivered |= self._maybe_delivered
+            transport.failed += 1
+            self.deferred.errback(Failure(result))
+        else:
+            transport.succeeded += 1
+            self.deferred.callback(result)
+        transport._pump()

@@ -1,0 +1,151 @@
+"""
+Webhooks: what the server tells an application, verified and read.
+
+Source: "Webhooks" in the Pusher Channels documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any
+
+from twisted.logger import Logger
+from twisted.web.iweb import IRequest
+
+from txpusher._signing import hmac_hex, same_signature
+from txpusher.config import Config
+from txpusher.errors import WebHookError
+
+_log = Logger(namespace="txpusher")
+
+
+class WebHook:
+    """
+    One webhook, as received.
+
+    :ivar key: The app key that its sender named, None without one.
+    :ivar signature: The signature that came with it, None without one.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        key: str | None,
+        signature: str | None,
+        body: bytes | str | None,
+        content_type: str | None,
+        extra_tokens: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self.key = key
+        self.signature = signature
+        self._config = config
+        self._body = body.encode("utf-8", "replace") if isinstance(body, str) else body or b""
+        self._content_type = content_type
+        self._tokens = [(config.key, config.secret), *extra_tokens]
+
+    def __repr__(self) -> str:
+        return f"<WebHook {'valid' if self.is_valid else 'invalid'}, {len(self._body)} bytes>"
+
+    @cached_property
+    def is_valid(self) -> bool:
+        """
+        Whether the signature is that of the body, by a secret of the key named.
+
+        Nothing else about the webhook is looked at.
+        """
+        if self.key is None or self.signature is None:
+            reason = "it names no key or has no signature"
+        else:
+            secrets = [secret for key, secret in self._tokens if key == self.key]
+            if any(
+                same_signature(hmac_hex(secret, self._body), self.signature)
+                for secret in secrets
+            ):
+                return True
+            reason = "the signature is wrong" if secrets else "the key is unknown"
+        _log.warn("refused a webhook: {reason}", reason=reason)
+        return False
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """
+        The whole body, decoded.
+
+        :raises WebHookError: The webhook is not valid, or its body is not the
+            JSON object that a webhook has.
+        """
+        if not self.is_valid:
+            raise WebHookError("the webhook is not valid: do not trust what it says")
+        media_type = (self._content_type or "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise WebHookError(
+                f"the webhook's media type must be application/json, not {media_type!r}"
+            )
+        try:
+            value = self._config.json_loads(self._body)
+        except Exception as error:
+            raise WebHookError("the webhook's body is not JSON") from error
+        if not isinstance(value, dict):
+            raise WebHookError(
+                f"the webhook's body must be a JSON object, not a {type(value).__name__}"
+            )
+        events, time_ms = value.get("events"), value.get("time_ms")
+        if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
+            raise WebHookError("the webhook has no list of events")
+        if isinstance(time_ms, bool) or not isinstance(time_ms, (int, float)):
+            raise WebHookError("the webhook has no time_ms")
+        return value
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """
+        The events, each with its ``name`` and, most often, ``channel``.
+
+        :raises WebHookError: As :attr:`data`.
+        """
+        events: list[dict[str, Any]] = self.data["events"]
+        return events
+
+    @property
+    def time(self) -> datetime:
+        """
+        When the webhook was sent, in UTC.
+
+        :raises WebHookError: As :attr:`data`.
+        """
+        try:
+            return datetime.fromtimestamp(self.data["time_ms"] / 1000, timezone.utc)
+        except (ValueError, OverflowError, OSError) as error:
+            raise WebHookError("the webhook's time_ms is not a time") from error
+
+
+def read_webhook(
+    config: Config,
+    request: IRequest | None,
+    *,
+    key: str | None,
+    signature: str | None,
+    body: bytes | str | None,
+    content_type: str | None,
+    extra_tokens: Iterable[tuple[str, str]],
+) -> WebHook:
+    """A :class:`WebHook` of a twisted.web request; what is given by name wins over it."""
+    if request is not None:
+        key = key or request.getHeader("X-Pusher-Key")
+        signature = signature or request.getHeader("X-Pusher-Signature")
+        content_type = request.getHeader("Content-Type")
+        if body is None:
+            content = request.content
+            content.seek(0)
+            body = content.read()
+    return WebHook(
+        config,
+        key=key,
+        signature=signature,
+        body=body,
+        content_type=content_type,
+        extra_tokens=extra_tokens,
+    )
