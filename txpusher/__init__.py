@@ -44,6 +44,7 @@ from txpusher.errors import (
     ServerError,
     WebHookError,
 )
+from txpusher.publisher import BatchPublisher, BlockingBatchPublisher
 from txpusher.retry import RetryPolicy
 from txpusher.webhook import WebHook
 
@@ -57,6 +58,8 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
+    "BatchPublisher",
+    "BlockingBatchPublisher",
     "BlockingCallError",
     "BlockingChannel",
     "BlockingPusher",

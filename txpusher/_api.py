@@ -107,7 +107,10 @@ class Api:
         """POST /batch_events: up to ``max_batch_size`` events."""
         if isinstance(events, (str, bytes, Mapping, Event)) or not isinstance(events, Iterable):
             raise InvalidRequestError(f"a batch must be several events, not {shown(events)}")
-        batch = [self.batch_item(as_event(event)) for event in events]
+        batch = [
+            self.batch_item(event.channel, event.name, event.data, event.socket_id, event.info)
+            for event in map(as_event, events)
+        ]
         limit = self._config.max_batch_size
         if not 0 < len(batch) <= limit:
             raise InvalidRequestError(
@@ -116,14 +119,21 @@ class Api:
             )
         return self.batch(batch)
 
-    def batch_item(self, event: Event) -> bytes:
+    def batch_item(
+        self,
+        channel: str,
+        event: str,
+        data: Any,
+        socket_id: str | None = None,
+        info: str | Iterable[str] | None = None,
+    ) -> bytes:
         """One event as JSON, for :meth:`batch`."""
         fields: dict[str, Any] = {
-            "name": check_event_name(event.name),
-            "channel": check_target(event.channel),
-            "data": self.event_data(event.channel, event.data),
+            "name": check_event_name(event),
+            "channel": check_target(channel),
+            "data": self.event_data(channel, data),
         }
-        self._add_options(fields, event.socket_id, event.info)
+        self._add_options(fields, socket_id, info)
         return utf8("the event", json_dumps(fields))
 
     def batch(self, items: Sequence[bytes]) -> ApiRequest:

@@ -289,18 +289,16 @@ class ConnectionPool(HTTPConnectionPool):
         *,
         max_connections: int,
         keep_alive_timeout: float,
-        persistent: bool,
     ) -> None:
-        super().__init__(reactor, persistent)
+        super().__init__(reactor)
         self.retryAutomatically = False
         self.maxPersistentPerHost = max_connections
         self.cachedConnectionTimeout = cast(int, keep_alive_timeout)  # floats are fine
         self._endpoint = endpoint
-        self._leased: Any = None
 
     def lease(self) -> Deferred[Any]:
         """An idle connection that is still good, or a new one."""
-        leased: Deferred[Any] = super().getConnection("", self._endpoint)
+        leased: Deferred[Any] = self.getConnection("", self._endpoint)
         return leased.addCallback(self._good)
 
     def _good(self, protocol: Any) -> Any:
@@ -311,15 +309,6 @@ class ConnectionPool(HTTPConnectionPool):
             connection.loseConnection()
             return self.lease()
         return protocol
-
-    def use(self, protocol: Any) -> None:
-        """The next request goes over *protocol*, which was leased."""
-        self._leased = protocol
-
-    def getConnection(self, key: Any, endpoint: Any) -> Deferred[Any]:
-        """What the agent under treq asks for: the connection given to :meth:`use`."""
-        protocol, self._leased = self._leased, None
-        return succeed(protocol)
 
     async def close(self) -> None:
         """Close what is idle, and wait until no socket is left."""

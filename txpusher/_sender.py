@@ -16,9 +16,9 @@ from treq.client import HTTPClient
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IConsumer
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ProxyAgent
+from twisted.web.client import BrowserLikePolicyForHTTPS
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer
+from twisted.web.iweb import IAgent, IBodyProducer, IClientRequest, IResponse
 from zope.interface import implementer
 
 from txpusher._api import ApiRequest
@@ -70,11 +70,11 @@ class _Body:
     """A body that is written in one go."""
 
     def __init__(self, body: bytes) -> None:
-        self._body = body
+        self.body = body
         self.length = len(body)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._body)
+        consumer.write(self.body)
         return succeed(None)
 
     def pauseProducing(self) -> None:
@@ -87,15 +87,73 @@ class _Body:
         """Nothing is left to stop."""
 
 
-@implementer(IAgentEndpointFactory)
-class _OneEndpoint:
-    """Gives the agent an endpoint that it asks for and does not use: the pool has its own."""
+@implementer(IClientRequest)
+class _Request:
+    """
+    A request whose bytes are known, for ``HTTP11ClientProtocol.request``.
 
-    def __init__(self, endpoint: BoundedEndpoint) -> None:
-        self._endpoint = endpoint
+    In place of the one that ``twisted.web.client.Agent`` would build, which
+    takes URL, headers and body apart and writes them piece by piece.
+    """
 
-    def endpointForURI(self, uri: object) -> BoundedEndpoint:
-        return self._endpoint
+    def __init__(
+        self, method: bytes, uri: bytes, headers: Headers, wire: bytes, *, persistent: bool
+    ) -> None:
+        self.method = method
+        self.absoluteURI = uri
+        self.headers = headers
+        self.persistent = persistent
+        self._wire = wire
+
+    def writeTo(self, transport: IConsumer) -> Deferred[None]:
+        """Write all of it at once."""
+        transport.write(self._wire)
+        return succeed(None)
+
+    def stopWriting(self) -> None:
+        """Nothing is left to write."""
+
+
+@implementer(IAgent)
+class _Agent:
+    """
+    What treq sends with: over the connection that was leased, to the one server.
+
+    :param origin: Scheme and host, where each URL begins.
+    :param proxied: Whether the other end is a plain HTTP proxy, which wants
+        the whole URL and, for the sake of those that close unannounced, a new
+        connection each time.
+    """
+
+    def __init__(self, origin: bytes, *, proxied: bool) -> None:
+        self._skip = 0 if proxied else len(origin)
+        self._persistent = not proxied
+        self.protocol: Any = None
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+    ) -> Deferred[IResponse]:
+        """See ``IAgent.request``."""
+        headers = headers or Headers()
+        lines = [b"%b %b HTTP/1.1" % (method, uri[self._skip :])]
+        for name, values in headers.getAllRawHeaders():
+            lines += [b"%b: %b" % (name, value) for value in values]
+        if not self._persistent:
+            lines.append(b"Connection: close")
+        body = b""
+        if bodyProducer is not None:
+            body = cast(_Body, bodyProducer).body
+            lines.append(b"Content-Length: %d" % len(body))
+        wire = b"%b\r\n\r\n%b" % (b"\r\n".join(lines), body)
+        protocol, self.protocol = self.protocol, None
+        response: Deferred[IResponse] = protocol.request(
+            _Request(method, uri, headers, wire, persistent=self._persistent)
+        )
+        return response
 
 
 class Sender:
@@ -115,7 +173,12 @@ class Sender:
         self.clock = clock
         self.pool: ConnectionPool | None = None
         self.endpoint: BoundedEndpoint | None = None
-        self._url_base = f"{config.scheme}://{config.netloc}{config.path_prefix}"
+        self._origin = f"{config.scheme}://{config.netloc}"
+        self._url_base = f"{self._origin}{config.path_prefix}"
+        self._agent = _Agent(
+            self._origin.encode("ascii"),
+            proxied=config.proxy is not None and not config.use_tls,
+        )
         self._headers = self._fixed_headers()
         self._no_cookies = _NoCookies()
         if http_client is None:
@@ -141,7 +204,6 @@ class Sender:
     def _own_client(self) -> HTTPClient:
         config = self.config
         proxy = config.proxy
-        plain_proxy = proxy is not None and not config.use_tls
         to: Any = HostEndpoint(
             self.reactor,
             config.host if proxy is None else proxy.host,
@@ -162,25 +224,16 @@ class Sender:
             self.endpoint,
             max_connections=config.max_connections,
             keep_alive_timeout=config.keep_alive_timeout,
-            # Some plain proxies close a connection after each reply unannounced.
-            persistent=not plain_proxy,
         )
-        agent: IAgent
-        if plain_proxy:
-            agent = ProxyAgent(self.endpoint, self.reactor, self.pool)
-        else:
-            agent = Agent.usingEndpointFactory(
-                self.reactor, _OneEndpoint(self.endpoint), self.pool
-            )
         return HTTPClient(
-            agent,
+            self._agent,
             cookiejar=cast(Any, self._no_cookies),
             data_to_body_producer=lambda body: cast(IBodyProducer, body),
         )
 
     def use(self, protocol: Any) -> None:
         """Send the next request over *protocol*, which the pool has leased."""
-        cast(ConnectionPool, self.pool).use(protocol)
+        self._agent.protocol = protocol
 
     def headers_with(self, name: bytes, value: str) -> Headers:
         """The fixed headers and one more."""
@@ -200,7 +253,12 @@ class Sender:
             request.body,
             int(self.clock()),
         )
-        query = "&".join([f"{name}={quote(value, '')}" for name, value in params.items()])
+        query = "&".join(
+            [
+                f"{name}={value if value.isascii() and value.isalnum() else quote(value, '')}"
+                for name, value in params.items()
+            ]
+        )
         url = f"{self._url_base}{request.path}?{query}"
         if headers is None:
             headers = self._headers

@@ -130,9 +130,11 @@ class Transport:
             retried=self.retried,
         )
 
-    def send(self, request: ApiRequest) -> Deferred[dict[str, Any]]:
+    def send(self, request: ApiRequest, *, bounded: bool = True) -> Deferred[dict[str, Any]]:
         """
         The decoded reply to *request*, in time.
+
+        :param bounded: Whether ``max_pending`` applies.
 
         Fails with a PusherError, or with CancelledError when it is cancelled.
         """
@@ -140,7 +142,7 @@ class Transport:
             return fail(ClosedError("the client is closed"))
         config = self.config
         idle = not self._queue and len(self._flying) < config.max_connections
-        if not idle and config.max_pending is not None:
+        if bounded and not idle and config.max_pending is not None:
             waiting = len(self._queue) + len(self._delayed)
             if waiting >= config.max_pending:
                 self.failed += 1

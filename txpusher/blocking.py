@@ -132,6 +132,19 @@ def wait_for(function: Callable[..., Deferred[T]], *arguments: Any, **options: A
     return cast(T, result)
 
 
+def call_in_reactor(function: Callable[[], object]) -> None:
+    """
+    Have *function* called in the reactor thread, and do not wait.
+
+    :raises BlockingCallError: As :func:`wait_for`.
+    """
+    _check_process()
+    _set_up()
+    from twisted.internet import reactor
+
+    cast(Any, reactor).callFromThread(function)
+
+
 class BlockingPusher:
     """
     :class:`~txpusher.Pusher` for threads: each operation returns its value, or

@@ -1,0 +1,228 @@
+"""
+Which events travel together, and when: events in, batches out, outcomes in.
+
+No I/O, no Deferred, no clock: :mod:`txpusher.publisher` sends what is due here
+and says what came of it.
+
+An idle scheduler gives an event out at once.  While batches are on their way,
+events gather: a full batch is due as soon as there is room for one more, what
+has gathered is due when a batch has come back.  Where order matters, a channel
+with events on their way has a closed lane: its next events wait until those
+have been accepted or have failed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+
+class Ticket:
+    """
+    One event, from when it is offered until its outcome is known.
+
+    :ivar item: The event as JSON.
+    :ivar tag: The caller's own.
+    :ivar live: False once the event is settled or cancelled.
+    """
+
+    __slots__ = ("_lane", "item", "live", "tag", "waiting")
+
+    def __init__(self, lane: _Lane, item: bytes, tag: Any) -> None:
+        self._lane = lane
+        self.item = item
+        self.tag = tag
+        self.live = True
+        self.waiting = True
+
+
+class _Lane:
+    """The waiting events of one channel, or of all where order does not matter."""
+
+    __slots__ = ("closed", "count", "name", "queued", "waiting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.waiting: deque[Ticket] = deque()
+        #: How many of them are live.
+        self.count = 0
+        self.closed = False
+        #: Whether the lane stands in the queue of open lanes.
+        self.queued = False
+
+
+class Batch:
+    """
+    Events to be sent in one request, first to last.
+
+    :ivar tickets: The events, all live when the batch was made.
+    """
+
+    __slots__ = ("_lanes", "_rest", "tickets")
+
+    def __init__(
+        self, tickets: list[Ticket], lanes: list[_Lane], rest: list[list[Ticket]]
+    ) -> None:
+        self.tickets = tickets
+        self._lanes = lanes
+        # What a split has put off until this part is settled.
+        self._rest = rest
+
+
+class Scheduler:
+    """
+    :param batch_size: The most events in a batch.
+    :param max_in_flight: The most batches on their way.
+    :param ordered: Whether the events of a channel keep their order.
+    :ivar pending: Events that wait.
+    :ivar in_flight: Batches on their way, those whose split goes on included.
+    """
+
+    def __init__(self, *, batch_size: int, max_in_flight: int, ordered: bool) -> None:
+        self._batch_size = batch_size
+        self._max_in_flight = max_in_flight
+        self._ordered = ordered
+        self._lanes: dict[str, _Lane] = {}
+        self._open: deque[_Lane] = deque()
+        self._split: list[Batch] = []
+        #: Waiting events whose lane is open.
+        self._available = 0
+        self._one_came_back = False
+        self.pending = 0
+        self.in_flight = 0
+
+    def add(self, channel: str, item: bytes, tag: Any = None) -> Ticket:
+        """Offer an event."""
+        name = channel if self._ordered else ""
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = _Lane(name)
+        ticket = Ticket(lane, item, tag)
+        lane.waiting.append(ticket)
+        lane.count += 1
+        self.pending += 1
+        if not lane.closed:
+            self._available += 1
+            self._enqueue(lane)
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Forget an event; one on its way travels on, its outcome ignored."""
+        if not ticket.live:
+            return
+        ticket.live = False
+        if not ticket.waiting:
+            return
+        lane = ticket._lane
+        lane.count -= 1
+        self.pending -= 1
+        ticket.item = b""
+        if not lane.closed:
+            self._available -= 1
+        if not lane.count:
+            lane.waiting.clear()
+
+    def due(self) -> list[Batch]:
+        """The batches to send now.  To be asked after each change."""
+        batches, self._split = self._split, []
+        size = self._batch_size
+        while (
+            self._available
+            and self.in_flight < self._max_in_flight
+            and (self._available >= size or not self.in_flight or self._one_came_back)
+        ):
+            if self._available < size:
+                self._one_came_back = False
+            self.in_flight += 1
+            batches.append(self._take(size))
+        self._one_came_back = False
+        return batches
+
+    def accepted(self, batch: Batch) -> list[tuple[int, Ticket]]:
+        """The server has acted on a batch: its live events, each with its place in it."""
+        settled = [entry for entry in enumerate(batch.tickets) if entry[1].live]
+        self._settle(ticket for _, ticket in settled)
+        self._go_on(batch)
+        return settled
+
+    def failed(self, batch: Batch) -> list[Ticket]:
+        """A batch came to nothing: the events that fail."""
+        failed = [ticket for ticket in batch.tickets if ticket.live]
+        self._settle(failed)
+        self._go_on(batch)
+        return failed
+
+    def rejected(self, batch: Batch) -> list[Ticket]:
+        """
+        The server refused a batch for what is in it, and acted on none of it.
+
+        :return: The events that fail: the one of a batch of one; none of a
+            larger batch, whose halves are due in its place, one after the other.
+        """
+        tickets = [ticket for ticket in batch.tickets if ticket.live]
+        if len(batch.tickets) == 1:
+            return self.failed(batch)
+        middle = (len(tickets) + 1) // 2
+        batch._rest[:0] = [tickets[:middle], tickets[middle:]]
+        self._go_on(batch)
+        return []
+
+    def _enqueue(self, lane: _Lane) -> None:
+        if not lane.queued:
+            lane.queued = True
+            self._open.append(lane)
+
+    def _take(self, size: int) -> Batch:
+        tickets: list[Ticket] = []
+        lanes: list[_Lane] = []
+        while len(tickets) < size and self._open:
+            lane = self._open[0]
+            if lane.count:
+                self._take_from(lane, size - len(tickets), tickets)
+                if self._ordered:
+                    lane.closed = True
+                    self._available -= lane.count
+                    lanes.append(lane)
+            if lane.closed or not lane.count:
+                self._open.popleft()
+                lane.queued = False
+                if not lane.closed:
+                    del self._lanes[lane.name]
+        return Batch(tickets, lanes, [])
+
+    def _take_from(self, lane: _Lane, room: int, tickets: list[Ticket]) -> None:
+        waiting = lane.waiting
+        taken = 0
+        while waiting and taken < room:
+            ticket = waiting.popleft()
+            if ticket.live:
+                ticket.waiting = False
+                tickets.append(ticket)
+                taken += 1
+        lane.count -= taken
+        self.pending -= taken
+        self._available -= taken
+
+    def _settle(self, tickets: Iterable[Ticket]) -> None:
+        for ticket in tickets:
+            ticket.live = False
+            ticket.item = b""
+
+    def _go_on(self, batch: Batch) -> None:
+        """Give out the next part of a split batch; after the last, open its lanes."""
+        rest = batch._rest
+        while rest:
+            tickets = [ticket for ticket in rest.pop(0) if ticket.live]
+            if tickets:
+                self._split.append(Batch(tickets, batch._lanes, rest))
+                return
+        self.in_flight -= 1
+        self._one_came_back = True
+        for lane in batch._lanes:
+            lane.closed = False
+            if lane.count:
+                self._available += lane.count
+                self._enqueue(lane)
+            else:
+                del self._lanes[lane.name]
