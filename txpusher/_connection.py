@@ -13,7 +13,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from threading import Thread
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
@@ -193,7 +193,14 @@ class Connection(ProtocolWrapper):
         self.factory.on_closed()
 
 
-class _ConnectionFactory(WrappingFactory[Connection]):
+if TYPE_CHECKING:
+    _Factory = WrappingFactory[Connection]
+else:
+    # Generic only in newer versions of Twisted.
+    _Factory = WrappingFactory
+
+
+class _ConnectionFactory(_Factory):
     protocol = Connection
     noisy = False
 

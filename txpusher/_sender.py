@@ -28,6 +28,13 @@ from txpusher._signing import signed_params
 from txpusher._version import __version__
 from txpusher.config import Config
 
+#: What the library calls itself.
+_NAMES = {
+    b"User-Agent": b"txpusher/%b" % __version__.encode("ascii"),
+    b"X-Pusher-Library": b"txpusher %b" % __version__.encode("ascii"),
+}
+_JSON = b"Content-Type: application/json"
+
 
 class _WireURL(EncodedURL):
     """A URL that is on the wire as it was written: nothing for treq to parse."""
@@ -120,14 +127,19 @@ class _Agent:
     What treq sends with: over the connection that was leased, to the one server.
 
     :param origin: Scheme and host, where each URL begins.
+    :param fixed: The header lines that every request has.
     :param proxied: Whether the other end is a plain HTTP proxy, which wants
         the whole URL and, for the sake of those that close unannounced, a new
         connection each time.
     """
 
-    def __init__(self, origin: bytes, *, proxied: bool) -> None:
+    def __init__(self, origin: bytes, fixed: list[bytes], *, proxied: bool) -> None:
         self._skip = 0 if proxied else len(origin)
         self._persistent = not proxied
+        if proxied:
+            fixed = [*fixed, b"Connection: close"]
+        self._get_head = b"%b %b HTTP/1.1\r\n" + b"\r\n".join(fixed)
+        self._post_head = self._get_head + b"\r\n" + _JSON
         self.protocol: Any = None
 
     def request(
@@ -139,16 +151,14 @@ class _Agent:
     ) -> Deferred[IResponse]:
         """See ``IAgent.request``."""
         headers = headers or Headers()
-        lines = [b"%b %b HTTP/1.1" % (method, uri[self._skip :])]
+        body = None if bodyProducer is None else cast(_Body, bodyProducer).body
+        head = self._get_head if body is None else self._post_head
+        lines = [head % (method, uri[self._skip :])]
         for name, values in headers.getAllRawHeaders():
             lines += [b"%b: %b" % (name, value) for value in values]
-        if not self._persistent:
-            lines.append(b"Connection: close")
-        body = b""
-        if bodyProducer is not None:
-            body = cast(_Body, bodyProducer).body
+        if body is not None:
             lines.append(b"Content-Length: %d" % len(body))
-        wire = b"%b\r\n\r\n%b" % (b"\r\n".join(lines), body)
+        wire = b"%b\r\n\r\n%b" % (b"\r\n".join(lines), body or b"")
         protocol, self.protocol = self.protocol, None
         response: Deferred[IResponse] = protocol.request(
             _Request(method, uri, headers, wire, persistent=self._persistent)
@@ -175,31 +185,22 @@ class Sender:
         self.endpoint: BoundedEndpoint | None = None
         self._origin = f"{config.scheme}://{config.netloc}"
         self._url_base = f"{self._origin}{config.path_prefix}"
-        self._agent = _Agent(
-            self._origin.encode("ascii"),
-            proxied=config.proxy is not None and not config.use_tls,
-        )
-        self._headers = self._fixed_headers()
         self._no_cookies = _NoCookies()
         if http_client is None:
             self.client = self._own_client()
         else:
             self.client = http_client
 
-    def _fixed_headers(self) -> Headers:
-        name = f"txpusher {__version__}"
-        headers: dict[bytes, list[bytes]] = {
-            b"Host": [self.config.netloc.encode()],
-            b"User-Agent": [name.replace(" ", "/").encode()],
-            b"X-Pusher-Library": [name.encode()],
-            b"Content-Type": [b"application/json"],
-        }
-        proxy = self.config.proxy
-        if proxy is not None and not self.config.use_tls:
-            value = authorization(proxy)
+    def _fixed_lines(self) -> list[bytes]:
+        config = self.config
+        lines = [b"Host: " + config.netloc.encode("ascii")]
+        lines += [b"%b: %b" % pair for pair in _NAMES.items()]
+        if config.proxy is not None and not config.use_tls:
+            value = authorization(config.proxy)
             if value is not None:
-                headers[b"Proxy-Authorization"] = [value]
-        return Headers(headers)
+                lines.append(b"Proxy-Authorization: " + value)
+        # Formatted with % later on.
+        return [line.replace(b"%", b"%%") for line in lines]
 
     def _own_client(self) -> HTTPClient:
         config = self.config
@@ -225,6 +226,11 @@ class Sender:
             max_connections=config.max_connections,
             keep_alive_timeout=config.keep_alive_timeout,
         )
+        self._agent = _Agent(
+            self._origin.encode("ascii"),
+            self._fixed_lines(),
+            proxied=proxy is not None and not config.use_tls,
+        )
         return HTTPClient(
             self._agent,
             cookiejar=cast(Any, self._no_cookies),
@@ -235,13 +241,7 @@ class Sender:
         """Send the next request over *protocol*, which the pool has leased."""
         self._agent.protocol = protocol
 
-    def headers_with(self, name: bytes, value: str) -> Headers:
-        """The fixed headers and one more."""
-        headers = self._headers.copy()
-        headers.addRawHeader(name, value.encode("ascii"))
-        return headers
-
-    def send(self, request: ApiRequest, headers: Headers | None) -> Deferred[Any]:
+    def send(self, request: ApiRequest, idempotency_key: str | None) -> Deferred[Any]:
         """Sign *request* as of now and hand it to treq."""
         config = self.config
         params = signed_params(
@@ -260,15 +260,19 @@ class Sender:
             ]
         )
         url = f"{self._url_base}{request.path}?{query}"
-        if headers is None:
-            headers = self._headers
         body = request.body
+        headers: dict[str | bytes, str | bytes] = {}
+        if idempotency_key is not None:
+            headers["X-Idempotency-Key"] = idempotency_key
         if self.pool is None:
             # A client of the user's may be anything that has treq's interface.
+            headers.update(_NAMES.items())
+            if body is not None:
+                headers["Content-Type"] = b"application/json"
             sent: Deferred[Any] = self.client.request(
                 request.method,
                 url,
-                headers=headers.copy(),
+                headers=headers,
                 data=body,
                 allow_redirects=False,
                 unbuffered=True,

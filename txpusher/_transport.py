@@ -28,7 +28,7 @@ from txpusher.errors import ClosedError, PusherError, QueueFullError
 @attrs.frozen
 class Attempt:
     """
-    One attempt that is over, as ``on_attempt`` is told of it.
+    One attempt that is over, as ``on_attempt`` is told of it; not one cancelled.
 
     :ivar method: ``"GET"`` or ``"POST"``.
     :ivar path: The path of the request, without the query.
@@ -53,7 +53,8 @@ class Stats:
 
     :ivar pending: Operations that wait, for a connection or for a retry.
     :ivar in_flight: Operations that are being sent or wait for the reply.
-    :ivar open_connections: Sockets, in use, idle or on their way out.
+    :ivar open_connections: Sockets, in use, idle or on their way out; 0 with
+        an ``http_client``, whose connections are its own.
     :ivar sent: Attempts begun.
     :ivar succeeded: Operations that ended in a value.
     :ivar failed: Operations that ended in an error, cancelled ones included.
@@ -276,7 +277,7 @@ class _Operation:
         "_attempts",
         "_began",
         "_exchange",
-        "_headers",
+        "_idempotency_key",
         "_maybe_delivered",
         "_request",
         "_retry_call",
@@ -289,7 +290,7 @@ class _Operation:
         self._request = request
         self._attempts = 0
         self._began = 0.0
-        self._headers: Any = None
+        self._idempotency_key: str | None = None
         self._maybe_delivered = False
         self._retry_call: Any = None
         self._exchange: Exchange | None = None
@@ -303,10 +304,10 @@ class _Operation:
             and request.method == "POST"
             and self._transport.config.idempotency_keys
         ):
-            self._headers = sender.headers_with(b"X-Idempotency-Key", uuid4().hex)
+            self._idempotency_key = uuid4().hex
         self._attempts += 1
         self._began = sender.reactor.seconds()
-        self._exchange = Exchange(sender, request, self._headers, self._ended)
+        self._exchange = Exchange(sender, request, self._idempotency_key, self._ended)
         self._exchange.start()
 
     def fail(self, error: PusherError) -> None:
