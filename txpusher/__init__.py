@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.web.iweb import IRequest
 
 from txpusher._api import Event
-from txpusher._transport import Attempt, Stats
+from txpusher._stats import Attempt, Stats
 from txpusher._version import __version__
 from txpusher.blocking import BlockingChannel, BlockingPusher
 from txpusher.channel import Channel
@@ -51,7 +51,7 @@ from txpusher.webhook import WebHook
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from txpusher.config import Options
+    from txpusher.client import ClientOptions
 
 __all__ = [
     "APIError",
@@ -106,7 +106,9 @@ __all__ = [
 _default: Pusher | None = None
 
 
-def configure(app_id: str, key: str, secret: str, **options: Unpack[Options]) -> Pusher:
+def configure(
+    app_id: str = "", key: str = "", secret: str = "", **options: Unpack[ClientOptions]
+) -> Pusher:
     """
     Set the default client, and return it.
 
@@ -200,9 +202,8 @@ def post(path: str, body: Mapping[str, Any] | None = None) -> Deferred[dict[str,
 def close(timeout: float | None = None) -> Deferred[None]:
     """:meth:`Pusher.close` of the default client; the next operation makes a new one."""
     global _default
-    closing = _delegate("close", timeout)
-    _default = None
-    return closing
+    client, _default = _default, None
+    return succeed(None) if client is None else client.close(timeout)
 
 
 def authenticate(

@@ -11,6 +11,7 @@ specification" in the Pusher Channels documentation.
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from txpusher._checks import (
     USER_CHANNEL_PREFIX,
     check_channel,
     check_event_name,
+    check_param_name,
     check_path,
     check_presence_user_id,
     check_socket_id,
@@ -143,7 +145,7 @@ class Api:
 
     def send_to_user(self, user_id: str, event: str, data: Any) -> ApiRequest:
         """POST /events: one event to every connection of a user."""
-        return self.trigger(f"{USER_CHANNEL_PREFIX}{check_user_id(user_id)}", event, data)
+        return self.trigger(USER_CHANNEL_PREFIX + check_user_id(user_id), event, data)
 
     def channels(
         self, filter_by_prefix: str | None = None, info: str | Iterable[str] | None = None
@@ -230,7 +232,7 @@ class Api:
     def event_data(self, channel: str, data: Any) -> str:
         """The ``data`` of an event on the wire: encoded, encrypted, not too long."""
         text = data if isinstance(data, str) else self.encode_json("data", data)
-        if channel.startswith(_encryption.PREFIX):
+        if _encryption.is_encrypted(channel):
             utf8("data", text)
             text = _encryption.encrypt(channel, text, self._master_key(channel))
         limit = self._config.max_payload_bytes
@@ -278,7 +280,7 @@ class Api:
         return names
 
     def _signable(self, what: str, value: Mapping[str, Any]) -> str:
-        text = self.encode_json(what, value)
+        text = self.encode_json(what, dict(value))
         utf8(what, text)
         return text
 
@@ -308,8 +310,8 @@ def _options(socket_id: str | None, info: str | Iterable[str] | None) -> str:
     text = ""
     if socket_id is not None:
         text = f',"socket_id":{json_dumps(check_socket_id(socket_id))}'
-    if info is not None:
-        text += f',"info":{json_dumps(info_text(info))}'
+    if wanted := info_text(info):
+        text += f',"info":{json_dumps(wanted)}'
     return text
 
 
@@ -333,22 +335,29 @@ def _query(params: Mapping[str, Any]) -> dict[str, str]:
         raise InvalidRequestError(f"params must be a mapping, not {shown(params)}")
     query: dict[str, str] = {}
     for name, value in params.items():
-        if not isinstance(name, str):
-            raise InvalidRequestError(f"the name of a param must be a str, not {shown(name)}")
-        lower = name.lower()
+        lower = check_param_name(name)
         if lower in _signing.RESERVED_PARAMS:
             raise InvalidRequestError(f"the param {lower} is reserved for the signature")
         if lower in query:
             raise InvalidRequestError(f"the param {lower} is given twice")
-        if value is None:
-            continue
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        text = info_text(value) if lower == "info" else value
-        if not isinstance(text, str):
-            raise InvalidRequestError(
-                f"the param {lower} must be a str or an int, not {shown(value)}"
-            )
-        utf8(f"the param {lower}", text)
-        query[lower] = text
+        if value is not None:
+            text = _param(lower, value)
+            if text or lower != "info":
+                query[lower] = text
     return query
+
+
+def _param(name: str, value: Any) -> str:
+    text = value
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if name == "info":
+        text = info_text(value)
+    elif number:
+        # Python writes out no number of very many digits.
+        with contextlib.suppress(ValueError):
+            text = str(int(value))
+    if not isinstance(text, str):
+        given = "one too long to write out" if number else shown(value)
+        raise InvalidRequestError(f"the param {name} must be a str or an int, not {given}")
+    utf8(f"the param {name}", text)
+    return text

@@ -92,6 +92,11 @@ class Scheduler:
         self.pending = 0
         self.in_flight = 0
 
+    @property
+    def room(self) -> int:
+        """How many events could go out at once."""
+        return (self._max_in_flight - self.in_flight) * self._batch_size
+
     def add(self, channel: str, item: bytes, tag: Any = None) -> Ticket:
         """Offer an event."""
         name = channel if self._ordered else ""

@@ -21,6 +21,7 @@ USER_CHANNEL_PREFIX = "#server-to-user-"
 
 _CHANNEL = re.compile(r"[A-Za-z0-9_\-=@,.;]{1,200}").fullmatch
 _SOCKET_ID = re.compile(r"[0-9]+\.[0-9]+").fullmatch
+_PARAM_NAME = re.compile(r"[A-Za-z0-9_\-.]+").fullmatch
 _RAW_PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@%]*)+").fullmatch
 
 #: What a path segment may hold as it is (RFC 3986, "pchar").
@@ -29,8 +30,16 @@ _SEGMENT_SAFE = "-._~!$&'()*+,;=:@"
 
 def shown(value: object, most: int = 60) -> str:
     """*value* for an error message: its repr, shortened."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"a {type(value).__name__}"
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def is_number(value: object) -> bool:
+    """Whether *value* is a number to calculate with, which a bool is not meant as."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def check_channel(name: object) -> str:
@@ -131,6 +140,17 @@ def check_path(path: object) -> str:
             f"percent-escaped, not {shown(path)}"
         )
     return _keep_last_semicolon(path)
+
+
+def check_param_name(name: object) -> str:
+    """The name of a query parameter, in lower case as it is signed."""
+    if not isinstance(name, str):
+        raise InvalidRequestError(f"the name of a param must be a str, not {shown(name)}")
+    if not _PARAM_NAME(name):
+        raise InvalidRequestError(
+            f"the name of a param must be of A-Z a-z 0-9 _ - . only, not {shown(name)}"
+        )
+    return name.lower()
 
 
 def check_presence_user_id(user_id: object) -> None:

@@ -64,10 +64,10 @@ class Resolver:
             return succeed([(TCP4ClientEndpoint, self._host)])
         if isIPv6Address(self._host):
             return succeed([(TCP6ClientEndpoint, self._host)])
+        if not self._waiting:
+            Thread(target=self._look_up, name="txpusher-resolver", daemon=True).start()
         waiter: Deferred[list[Address]] = Deferred()
         self._waiting.append(waiter)
-        if len(self._waiting) == 1:
-            Thread(target=self._look_up, name="txpusher-resolver", daemon=True).start()
         return waiter
 
     def _look_up(self) -> None:
@@ -145,6 +145,8 @@ class Connection(ProtocolWrapper):
     :ivar ready: Fires when the TLS handshake is done; fails with the reason
         why it never will be.
     :ivar fresh: False once a request has been sent.
+    :ivar allowance: How many more bytes may come in.
+    :ivar on_excess: Called when more do.
     """
 
     factory: _ConnectionFactory
@@ -153,11 +155,16 @@ class Connection(ProtocolWrapper):
         super().__init__(factory, wrappedProtocol)
         self.ready: Deferred[None] = Deferred(lambda _: self.abortConnection())
         self.fresh = True
+        self.allowance = 0
+        self.on_excess: Callable[[], None] | None = None
+        self._receiving = False
+        self._paused = False
         self._abort_call: Any = None
 
     def handshakeCompleted(self) -> None:
-        """TLS has verified the server."""
-        self.ready.callback(None)
+        """TLS has verified the server, or older versions of Twisted say so all the same."""
+        if not cast(Any, self.transport).disconnecting:
+            self.ready.callback(None)
 
     def is_quiet(self) -> bool:
         """
@@ -169,13 +176,47 @@ class Connection(ProtocolWrapper):
         transport = self.transport
         while isinstance(transport, ProtocolWrapper):
             transport = transport.transport
+        handle = cast(Any, transport).getHandle()
+        if handle.gettimeout() != 0:
+            # Where the reactor does not poll, a look would wait.
+            return True
         try:
-            cast(Any, transport).getHandle().recv(1, socket.MSG_PEEK)
+            handle.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:
             return False
         return False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on what has come in; Twisted's HTTP client would take in a head of any size."""
+        self.allowance -= len(data)
+        if self.allowance < 0 and self.on_excess is not None:
+            self.on_excess()
+            return
+        self._receiving = True
+        self.wrappedProtocol.dataReceived(data)
+        self._receiving = False
+        if self._paused:
+            cast(Any, self.transport).pauseProducing()
+
+    def pauseProducing(self) -> None:
+        """
+        Stop reading.
+
+        Between head and body Twisted pauses and resumes, most often within one
+        call of :meth:`dataReceived`: two system calls that come to nothing.
+        """
+        self._paused = True
+        if not self._receiving:
+            cast(Any, self.transport).pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        if self._paused:
+            self._paused = False
+            if not self._receiving:
+                cast(Any, self.transport).resumeProducing()
 
     def loseConnection(self) -> None:
         """Close in the orderly way; abort if the peer does not play along."""
@@ -190,7 +231,7 @@ class Connection(ProtocolWrapper):
         super().connectionLost(reason)
         if not self.ready.called:
             self.ready.errback(reason)
-        self.factory.on_closed()
+        self.factory.release()
 
 
 if TYPE_CHECKING:
@@ -209,7 +250,14 @@ class _ConnectionFactory(_Factory):
     ) -> None:
         super().__init__(wrapped)
         self.reactor = reactor
-        self.on_closed = on_closed
+        self._on_closed = on_closed
+        self._released = False
+
+    def release(self) -> None:
+        """The one socket that this factory is for is gone, or never came to be."""
+        if not self._released:
+            self._released = True
+            self._on_closed()
 
 
 @implementer(IStreamClientEndpoint)
@@ -245,7 +293,7 @@ class BoundedEndpoint:
         try:
             connection = cast(Connection, await self._endpoint.connect(wrapping))
         except BaseException:
-            self._closed()
+            wrapping.release()
             raise
         protocol = connection.wrappedProtocol
         if self._tls:
@@ -305,16 +353,20 @@ class ConnectionPool(HTTPConnectionPool):
 
     def lease(self) -> Deferred[Any]:
         """An idle connection that is still good, or a new one."""
-        leased: Deferred[Any] = self.getConnection("", self._endpoint)
-        return leased.addCallback(self._good)
+        while True:
+            leased: Deferred[Any] = self.getConnection("", self._endpoint)
+            leased.addCallback(self._if_good)
+            # One from the pool is there at once.
+            if not leased.called or leased.result is not None:
+                return leased
 
-    def _good(self, protocol: Any) -> Any:
+    def _if_good(self, protocol: Any) -> Any:
         connection = protocol.transport
         if connection.fresh:
             connection.fresh = False
         elif not connection.is_quiet():
             connection.loseConnection()
-            return self.lease()
+            return None
         return protocol
 
     async def close(self) -> None:

@@ -36,9 +36,13 @@ def decode_master_key(text: str) -> bytes:
     :raises ConfigurationError: It is not base64, or not 32 bytes, or PyNaCl
         is not installed.  The message does not quote the key.
     """
+    if not isinstance(text, str):
+        raise ConfigurationError(
+            f"encryption_master_key_base64 must be a str, not {type(text).__name__}"
+        )
     try:
         key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError):
         raise ConfigurationError("encryption_master_key_base64 is not valid base64") from None
     if len(key) != KEY_BYTES:
         raise ConfigurationError(

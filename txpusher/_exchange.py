@@ -34,6 +34,9 @@ from txpusher.retry import may_have_been_delivered
 #: The largest reply that is read, in bytes.
 MAX_REPLY_BYTES = 2**20
 
+#: The largest head of a reply, interim replies included, in bytes.
+MAX_HEAD_BYTES = 2**16
+
 #: Exceptions whose text says what went wrong, and nothing that is secret.
 _EXPLAINED = (
     error.ConnectError,
@@ -114,7 +117,9 @@ class Exchange:
         self._over = True
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        # The reader knows this exchange: a cycle less to collect per request.
+        # What knows this exchange is let go: a cycle less to collect per request.
+        if self._protocol is not None:
+            self._protocol.transport.on_excess = None
         self._timer = self._protocol = self._reader = self._work = None
 
     def _end(self, outcome: ApiReply | PusherError) -> None:
@@ -140,7 +145,10 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
         self._protocol = protocol
-        self._sender.use(protocol)
+        connection = protocol.transport
+        # Chunks have sizes of their own; the body alone is measured later.
+        connection.allowance = 2 * MAX_REPLY_BYTES + MAX_HEAD_BYTES
+        connection.on_excess = self.too_large
         self._send()
 
     def _send(self) -> None:
@@ -149,12 +157,19 @@ class Exchange:
         self._timer = sender.reactor.callLater(
             seconds, self._timed_out, f"no complete reply within {seconds:g} seconds"
         )
-        self.sent = True
+        protocol = self._protocol
+        # A client of the user's connects and sends in one.
+        self.sent = protocol is None
         try:
-            work = self._work = sender.send(self._request, self._idempotency_key)
+            work = sender.send(self._request, self._idempotency_key, protocol)
         except Exception:
+            # The user's clock, most likely: nothing has been written.
             self._failed(Failure())
+            if protocol is not None:
+                protocol.transport.abortConnection()
         else:
+            self.sent = True
+            self._work = work
             work.addCallbacks(self._answered, self._failed)
 
     def _answered(self, response: IResponse) -> None:
@@ -170,7 +185,9 @@ class Exchange:
             self._failed(failure)
             return
         self._end(
-            ApiReply(
+            ApiReply(response.code, body)
+            if response.code < 300
+            else ApiReply(
                 response.code,
                 body,
                 _header(response, b"Date"),
@@ -181,14 +198,15 @@ class Exchange:
 
     def too_large(self) -> None:
         """The body is over the limit."""
+        if self._over:
+            return
         large = HTTPError(
             f"{self._request.method} {self._request.path}: "
             f"the reply is larger than {MAX_REPLY_BYTES} bytes",
             maybe_delivered=self._maybe_delivered(),
         )
-        if not self._over:
-            self.abort()
-            self._done(large)
+        self.abort()
+        self._done(large)
 
     def _failed(self, failure: Failure) -> None:
         if self._over:
@@ -237,7 +255,7 @@ class _BodyReader(Protocol):
             self._exchange.too_large()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        complete = reason.check(ResponseDone, PotentialDataLoss)
+        complete = isinstance(reason.value, (ResponseDone, PotentialDataLoss))
         self._exchange.read(self._of, b"".join(self._chunks), None if complete else reason)
 
 

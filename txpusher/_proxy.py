@@ -5,6 +5,7 @@ The way through an HTTP proxy: the agent for plain requests, the tunnel for TLS.
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -19,6 +20,8 @@ from txpusher.config import Proxy
 #: The most bytes that a proxy may answer a CONNECT with.
 MAX_ANSWER = 65536
 
+_STATUS_LINE = re.compile(rb"HTTP/[0-9]\.[0-9] ([0-9]{3})(?: |\r|$)").match
+
 
 class TunnelRefusedError(Exception):
     """
@@ -28,8 +31,9 @@ class TunnelRefusedError(Exception):
     :ivar body: The start of the reply's body, as text.
     """
 
-    def __init__(self, status: int, reason: str, body: str = "") -> None:
-        super().__init__(f"the proxy refused to connect: {status} {reason}".rstrip())
+    def __init__(self, status: int, problem: str = "", body: str = "") -> None:
+        # Not the proxy's own words: they may quote the password.
+        super().__init__(f"the proxy refused to connect: {problem or f'status {status}'}")
         self.status = status
         self.body = body
 
@@ -92,8 +96,8 @@ class _Tunnel(Protocol):
     """
     Speaks to the proxy, then hands the transport to the protocol beyond it.
 
-    :ivar established: Fires with that protocol.  It fails once the socket is
-        closed, not before: until then it counts.
+    :ivar established: Fires with that protocol.  Where the proxy refuses, it
+        fails once the socket is closed, not before: until then it counts.
     """
 
     def __init__(self, connect_request: bytes, wrapped: IProtocolFactory) -> None:
@@ -123,12 +127,12 @@ class _Tunnel(Protocol):
             if len(self._received) > MAX_ANSWER:
                 self._refuse(0, "an endless reply")
             return
-        version, _, status_line = head.partition(b"\r\n")[0].partition(b" ")
-        status, _, reason = status_line.decode("latin-1").partition(" ")
-        if not version.startswith(b"HTTP/") or not status.isdigit():
+        status_line = _STATUS_LINE(head)
+        status = int(status_line[1]) if status_line else 0
+        if not status_line:
             self._refuse(0, "a reply that is not HTTP")
-        elif not 200 <= int(status) < 300:
-            self._refuse(int(status), reason, rest.decode("utf-8", "replace"))
+        elif not 200 <= status < 300:
+            self._refuse(status, "", rest.decode("utf-8", "replace"))
         elif rest:
             self._refuse(0, "data before the handshake")
         else:
@@ -139,12 +143,12 @@ class _Tunnel(Protocol):
         if beyond is None:
             self._refuse(0, "no protocol was built")
             return
-        self._beyond = beyond
         beyond.makeConnection(cast(Any, self.transport))
+        self._beyond = beyond
         self.established.callback(beyond)
 
-    def _refuse(self, status: int, reason: str, body: str = "") -> None:
-        self._refused = TunnelRefusedError(status, reason, body)
+    def _refuse(self, status: int, problem: str, body: str = "") -> None:
+        self._refused = TunnelRefusedError(status, problem, body)
         self._abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

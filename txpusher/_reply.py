@@ -7,12 +7,13 @@ Pure functions, like :mod:`txpusher._api`, which they complete.
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import attrs
+from twisted.web.http import stringToDatetime
 
 from txpusher.config import Config, JsonLoads
 from txpusher.errors import APIError, AuthenticationError, HTTPError, error_class_for
@@ -22,7 +23,9 @@ from txpusher.retry import may_have_been_delivered
 SKEW_WORTH_TELLING = 300
 
 _QUOTED = 300
-_SIGNATURE = re.compile(r"\b[0-9a-fA-F]{64}\b|\b[0-9a-fA-F]{32}\b")
+_SIGNATURE = re.compile(r"[0-9a-fA-F]{32,}")
+#: A secret shorter than this is taken for one only where it stands alone.
+_UNMISTAKABLE = 8
 
 
 @attrs.frozen
@@ -51,14 +54,19 @@ def redactor(config: Config) -> Callable[[str], str]:
         pair = f"{config.proxy.user}:{config.proxy.password}".encode()
         words += [config.proxy.password, base64.b64encode(pair).decode("ascii")]
     longest_first = sorted(filter(None, words), key=len, reverse=True)
-    secrets = re.compile(
-        "|".join(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])" for word in longest_first)
-    )
+    secrets = re.compile("|".join(map(_pattern, longest_first)))
 
     def redact(text: str) -> str:
-        return secrets.sub("[redacted]", _SIGNATURE.sub("[redacted]", text))
+        return _SIGNATURE.sub("[redacted]", secrets.sub("[redacted]", text))
 
     return redact
+
+
+def _pattern(word: str) -> str:
+    literal = re.escape(word)
+    if len(word) >= _UNMISTAKABLE:
+        return literal
+    return rf"(?<![A-Za-z0-9]){literal}(?![A-Za-z0-9])"
 
 
 def decode_reply(
@@ -80,7 +88,9 @@ def decode_reply(
     status = reply.status
     if not 200 <= status < 300:
         raise _api_error(method, path, reply, status, redact)
-    if not reply.body.strip():
+    # Most replies are this one, and need no decoding.
+    plain = reply.body == b"{}" and json_loads is json.loads
+    if plain or not reply.body.strip():
         return {}
     try:
         value = json_loads(reply.body)
@@ -123,8 +133,8 @@ def _api_error(
 
 def _seconds_since_epoch(date: str | None) -> float | None:
     try:
-        return None if date is None else parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
+        return None if date is None else float(stringToDatetime(date.encode("latin-1")))
+    except (ValueError, IndexError, OverflowError):
         return None
 
 

@@ -12,65 +12,26 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txpusher._api import Api, ApiRequest
+from txpusher._checks import is_number
 from txpusher._exchange import Exchange
 from txpusher._reply import ApiReply
 from txpusher._sender import Sender
+from txpusher._stats import Attempt, OnAttempt, Stats
 from txpusher.config import Config
-from txpusher.errors import ClosedError, PusherError, QueueFullError
+from txpusher.errors import (
+    ClosedError,
+    ConfigurationError,
+    InvalidRequestError,
+    PusherError,
+    QueueFullError,
+)
 
-
-@attrs.frozen
-class Attempt:
-    """
-    One attempt that is over, as ``on_attempt`` is told of it; not one cancelled.
-
-    :ivar method: ``"GET"`` or ``"POST"``.
-    :ivar path: The path of the request, without the query.
-    :ivar attempt: 1 for the first, 2 for the first retry.
-    :ivar status: The HTTP status of the reply, None where there was none.
-    :ivar failure: The error that the attempt ended in, None where it succeeded.
-    :ivar seconds: How long it took, connecting included.
-    """
-
-    method: str
-    path: str
-    attempt: int
-    status: int | None
-    failure: PusherError | None
-    seconds: float
-
-
-@attrs.frozen
-class Stats:
-    """
-    What a client is doing and has done, at one moment.
-
-    :ivar pending: Operations that wait, for a connection or for a retry.
-    :ivar in_flight: Operations that are being sent or wait for the reply.
-    :ivar open_connections: Sockets, in use, idle or on their way out; 0 with
-        an ``http_client``, whose connections are its own.
-    :ivar sent: Attempts begun.
-    :ivar succeeded: Operations that ended in a value.
-    :ivar failed: Operations that ended in an error, cancelled ones included.
-    :ivar retried: Attempts beyond the first of their operation.
-    """
-
-    pending: int
-    in_flight: int
-    open_connections: int
-    sent: int
-    succeeded: int
-    failed: int
-    retried: int
-
-
-OnAttempt = Callable[[Attempt], object]
+_log = Logger(namespace="txpusher")
 
 
 class Transport:
@@ -79,8 +40,6 @@ class Transport:
 
     :param on_attempt: Told of each attempt when it is over.
     """
-
-    log = Logger(namespace="txpusher")
 
     def __init__(
         self,
@@ -140,7 +99,13 @@ class Transport:
         Fails with a PusherError, or with CancelledError when it is cancelled.
         """
         if self._closing is not None:
+            self.failed += 1
             return fail(ClosedError("the client is closed"))
+        try:
+            sender = self.sender
+        except Exception as error:
+            # A host that TLS cannot verify, a tls_policy that raises.
+            return fail(ConfigurationError(f"host or tls_policy cannot be used: {error}"))
         config = self.config
         idle = not self._queue and len(self._flying) < config.max_connections
         if bounded and not idle and config.max_pending is not None:
@@ -155,13 +120,15 @@ class Transport:
                 )
         operation = _Operation(self, request)
         if idle:
-            self._begin(operation)
+            self._begin(operation, sender)
         else:
             self._queue[operation] = None
         return operation.deferred
 
     def close(self, timeout: float | None = None) -> Deferred[None]:
         """Fires when nothing is in flight and no socket is open any more."""
+        if timeout is not None and not (is_number(timeout) and timeout >= 0):
+            return fail(InvalidRequestError(f"timeout must be >= 0 seconds, not {timeout!r}"))
         closed: Deferred[None] = Deferred()
         if self._closed:
             closed.callback(None)
@@ -208,10 +175,10 @@ class Transport:
 
     # What operations call
 
-    def _begin(self, operation: _Operation) -> None:
+    def _begin(self, operation: _Operation, sender: Sender) -> None:
         self._flying[operation] = None
         self.sent += 1
-        operation.begin(self.sender)
+        operation.begin(sender)
 
     def _landed(self, operation: _Operation) -> None:
         del self._flying[operation]
@@ -240,7 +207,7 @@ class Transport:
             limit = self.config.max_connections
             while self._queue and len(self._flying) < limit:
                 operation, _ = self._queue.popitem(last=False)
-                self._begin(operation)
+                self._begin(operation, self.sender)
         finally:
             self._pumping = False
         if self._closing is not None and not self._flying:
@@ -254,7 +221,7 @@ class Transport:
         failure: PusherError | None,
         seconds: float,
     ) -> None:
-        self.log.debug(
+        _log.debug(
             "{method} {path}: {status} in {milliseconds:.1f} ms",
             method=request.method,
             path=request.path,
@@ -267,7 +234,7 @@ class Transport:
                     Attempt(request.method, request.path, number, status, failure, seconds)
                 )
             except Exception:
-                self.log.failure("on_attempt failed")
+                _log.failure("on_attempt failed")
 
 
 class _Operation:
@@ -312,6 +279,9 @@ class _Operation:
 
     def fail(self, error: PusherError) -> None:
         """End with *error*, wherever the operation is."""
+        if self.deferred.called:
+            # The errback of another one that fails has cancelled it.
+            return
         self._stop()
         self._settle(error)
 
@@ -352,6 +322,9 @@ class _Operation:
             failure,
             transport.sender.reactor.seconds() - self._began,
         )
+        if self.deferred.called:
+            # Cancelled by on_attempt.
+            return
         delay = None if failure is None else self._delay_after(failure)
         if delay is not None:
             self._retry_call = transport._delay(self, delay)

@@ -1,148 +1,31 @@
 """
 :class:`BlockingPusher`: the operations of a client as blocking calls, for threads.
 
-Crochet carries each call to the reactor's thread and its result back.  It is
-imported, and a reactor started where none runs, by the first call.
+How a call gets to the reactor's thread and back is :mod:`txpusher._threads`'s.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.python import threadable
-from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
 from txpusher._api import Event
+from txpusher._threads import wait_for, wait_for_query
 from txpusher.channel import Channel
 from txpusher.client import Pusher
-from txpusher.errors import BlockingCallError, ClosedError
 from txpusher.webhook import WebHook
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-    from txpusher._transport import Stats
+    from txpusher._stats import Stats
+    from txpusher.client import ClientOptions
     from txpusher.config import Config
 
 T = TypeVar("T")
 Reply = dict[str, Any]
-
-_setup_lock = threading.Lock()
-_run_in_reactor: Any = None
-_forked_from_reactor = False
-
-
-def _running_reactor() -> Any:
-    """The reactor where one was imported and runs, else None; imports none itself."""
-    reactor = sys.modules.get("twisted.internet.reactor")
-    return reactor if reactor is not None and getattr(reactor, "running", False) else None
-
-
-def _after_fork() -> None:
-    global _forked_from_reactor, _setup_lock
-    _setup_lock = threading.Lock()
-    if _running_reactor() is not None:
-        _forked_from_reactor = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _check_process() -> None:
-    running = _running_reactor()
-    alive = {thread.ident for thread in threading.enumerate()}
-    if _forked_from_reactor or (running is not None and threadable.ioThread not in alive):
-        raise BlockingCallError(
-            "a blocking call in a process forked while the reactor ran: its thread does "
-            "not exist here; make the first call after the fork, or spawn the process"
-        )
-    if running is not None and threadable.isInIOThread():
-        raise BlockingCallError(
-            "a blocking call in the reactor thread would wait for itself: use Pusher here, "
-            "or deferToThread"
-        )
-
-
-def _set_up() -> Any:
-    """What runs a function in the reactor thread; sees to it that there is one."""
-    global _run_in_reactor
-    with _setup_lock:
-        if _run_in_reactor is None:
-            import crochet
-
-            if _running_reactor() is not None:
-                # It raises where the application has set crochet up itself.
-                with contextlib.suppress(RuntimeError):
-                    crochet.no_setup()
-            else:
-                crochet.setup()
-            _run_in_reactor = crochet.run_in_reactor(_call)
-    if (
-        _running_reactor() is None
-        and threading.current_thread() is threading.main_thread()
-        and all(thread.name != "CrochetReactor" for thread in threading.enumerate())
-    ):
-        raise BlockingCallError(
-            "a blocking call before the reactor runs would wait for ever: "
-            "crochet.no_setup() leaves it to the application to run it"
-        )
-    return _run_in_reactor
-
-
-def _call(function: Callable[..., Any], arguments: Any, options: Any) -> Deferred[list[Any]]:
-    # A list, so that crochet does not take a failure that nobody waits for
-    # any more, after Ctrl-C, for one to log.
-    return maybeDeferred(function, *arguments, **options).addBoth(lambda result: [result])
-
-
-def wait_for(function: Callable[..., Deferred[T]], *arguments: Any, **options: Any) -> T:
-    """
-    Call *function* in the reactor thread and wait for its Deferred.
-
-    :raises BlockingCallError: Here one could only wait for ever.
-    :raises ClosedError: The reactor stopped before there was a result.
-    """
-    _check_process()
-    run = _set_up()
-    from crochet import ReactorStopped
-
-    eventual = None
-    try:
-        eventual = run(function, arguments, options)
-        [result] = eventual.wait(None)
-    except ReactorStopped:
-        # It may have stopped with the request on its way.
-        raise ClosedError(
-            "the reactor has stopped", maybe_delivered=eventual is not None
-        ) from None
-    except BaseException:
-        if eventual is not None:
-            eventual.cancel()
-        raise
-    if isinstance(result, Failure):
-        result.raiseException()
-    return cast(T, result)
-
-
-def call_in_reactor(function: Callable[[], object]) -> None:
-    """
-    Have *function* called in the reactor thread, and do not wait.
-
-    :raises BlockingCallError: As :func:`wait_for`.
-    """
-    _check_process()
-    _set_up()
-    from twisted.internet import reactor
-
-    cast(Any, reactor).callFromThread(function)
 
 
 class BlockingPusher:
@@ -161,8 +44,14 @@ class BlockingPusher:
     a process that was forked after that thread began.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._pusher = Pusher(*arguments, **options)
+    def __init__(
+        self,
+        app_id: str = "",
+        key: str = "",
+        secret: str = "",
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        self._pusher = Pusher(app_id, key, secret, **options)
 
     @classmethod
     def wrap(cls, pusher: Pusher) -> Self:
@@ -172,12 +61,12 @@ class BlockingPusher:
         return blocking
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> Self:
+    def from_url(cls, url: str, **options: Unpack[ClientOptions]) -> Self:
         """:meth:`Pusher.from_url`."""
         return cls.wrap(Pusher.from_url(url, **options))
 
     @classmethod
-    def from_env(cls, name: str = "PUSHER_URL", **options: Any) -> Self:
+    def from_env(cls, name: str = "PUSHER_URL", **options: Unpack[ClientOptions]) -> Self:
         """:meth:`Pusher.from_env`."""
         return cls.wrap(Pusher.from_env(name, **options))
 
@@ -226,15 +115,15 @@ class BlockingPusher:
         self, filter_by_prefix: str | None = None, info: str | Iterable[str] | None = None
     ) -> Reply:
         """:meth:`Pusher.channels`."""
-        return wait_for(self._pusher.channels, filter_by_prefix, info)
+        return wait_for_query(self._pusher.channels, filter_by_prefix, info)
 
     def channel_info(self, channel: str, info: str | Iterable[str] | None = None) -> Reply:
         """:meth:`Pusher.channel_info`."""
-        return wait_for(self._pusher.channel_info, channel, info)
+        return wait_for_query(self._pusher.channel_info, channel, info)
 
     def channel_users(self, channel: str) -> Reply:
         """:meth:`Pusher.channel_users`."""
-        return wait_for(self._pusher.channel_users, channel)
+        return wait_for_query(self._pusher.channel_users, channel)
 
     def terminate_user_connections(self, user_id: str) -> Reply:
         """:meth:`Pusher.terminate_user_connections`."""
@@ -242,7 +131,7 @@ class BlockingPusher:
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Reply:
         """:meth:`Pusher.get`."""
-        return wait_for(self._pusher.get, path, params)
+        return wait_for_query(self._pusher.get, path, params)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Reply:
         """:meth:`Pusher.post`."""
@@ -250,7 +139,7 @@ class BlockingPusher:
 
     def close(self, timeout: float | None = None) -> None:
         """:meth:`Pusher.close`."""
-        wait_for(self._pusher.close, timeout)
+        wait_for_query(self._pusher.close, timeout)
 
     def authenticate(
         self, channel: str, socket_id: str, custom_data: Mapping[str, Any] | None = None
@@ -327,11 +216,11 @@ class BlockingChannel:
 
     def info(self, info: str | Iterable[str] | None = None) -> Reply:
         """:meth:`Channel.info`."""
-        return wait_for(self._channel.info, info)
+        return wait_for_query(self._channel.info, info)
 
     def users(self) -> list[dict[str, Any]]:
         """:meth:`Channel.users`."""
-        return wait_for(self._channel.users)
+        return wait_for_query(self._channel.users)
 
     def authenticate(
         self, socket_id: str, custom_data: Mapping[str, Any] | None = None

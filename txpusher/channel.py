@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from txpusher.client import Pusher
 
 
+_log = Logger(namespace="txpusher")
+
+
 class Channel:
     """
     One channel of an app, as ``pusher["my-channel"]`` gives it.
@@ -24,8 +27,6 @@ class Channel:
     :ivar name: The channel's name.
     :raises InvalidRequestError: No channel can be called so.
     """
-
-    log = Logger(namespace="txpusher")
 
     def __init__(self, pusher: Pusher, name: str) -> None:
         self.name = check_target(name)
@@ -64,7 +65,7 @@ class Channel:
             failure.trap(Exception)
             if failure.check(CancelledError):
                 failure.raiseException()
-            self.log.error(
+            _log.error(
                 "an event was not published to {channel}: {error}",
                 channel=self.name,
                 error=failure.value,

@@ -6,24 +6,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.web.iweb import IRequest
 
 from txpusher._api import Api, ApiRequest, Event
-from txpusher._transport import OnAttempt, Stats, Transport
+from txpusher._stats import OnAttempt, Stats
+from txpusher._transport import Transport
 from txpusher.channel import Channel
-from txpusher.config import Config, env_settings, url_settings
-from txpusher.errors import ConfigurationError, PusherError
+from txpusher.config import Config, Options, env_settings, url_settings
+from txpusher.errors import ConfigurationError
 from txpusher.webhook import WebHook, read_webhook
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from txpusher.config import Options
-
 Reply = Deferred[dict[str, Any]]
+
+
+class ClientOptions(Options, total=False):
+    """The keyword arguments of :class:`Pusher`, and of all that makes one."""
+
+    reactor: Any
+    http_client: Any
+    clock: Callable[[], float]
+    on_attempt: OnAttempt | None
 
 
 class Pusher:
@@ -35,6 +43,8 @@ class Pusher:
     refused argument included, arrives through it as a
     :class:`~txpusher.PusherError` whose ``maybe_delivered`` says whether the
     server may have acted.  A Deferred may be cancelled at any time.
+
+    With ``async with``, the client is closed at the end.
 
     ::
 
@@ -58,9 +68,9 @@ class Pusher:
 
     def __init__(
         self,
-        app_id: str,
-        key: str,
-        secret: str,
+        app_id: str = "",
+        key: str = "",
+        secret: str = "",
         *,
         reactor: Any = None,
         http_client: Any = None,
@@ -83,32 +93,39 @@ class Pusher:
         )
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> Self:
+    def from_url(cls, url: str, **options: Unpack[ClientOptions]) -> Self:
         """
         A client for ``https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID``.
 
         :param options: Any other argument; one given here wins over the URL.
         :raises ConfigurationError: The URL is malformed; it is not quoted.
         """
-        return cls(**{**url_settings(url), **options})
+        return cls(**{**url_settings(url), **cast("dict[str, Any]", options)})
 
     @classmethod
-    def from_env(cls, name: str = "PUSHER_URL", **options: Any) -> Self:
+    def from_env(cls, name: str = "PUSHER_URL", **options: Unpack[ClientOptions]) -> Self:
         """
         :meth:`from_url` of the environment variable *name*.
 
         :raises ConfigurationError: It is not set, or malformed.
         """
-        return cls(**{**env_settings(name), **options})
+        return cls(**{**env_settings(name), **cast("dict[str, Any]", options)})
 
     def __repr__(self) -> str:
         config = self.config
         return f"<{type(self).__name__} app {config.app_id} on {config.host}:{config.port}>"
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
     def _send(self, build: Callable[..., ApiRequest], *arguments: Any) -> Reply:
         try:
             request = build(*arguments)
-        except PusherError:
+        except Exception:
+            # Not only ours: an iterable of the caller's may raise anything.
             return fail()
         return self._transport.send(request)
 
@@ -264,7 +281,8 @@ class Pusher:
         :param key: Its ``X-Pusher-Key`` header.
         :param signature: Its ``X-Pusher-Signature`` header.
         :param body: Its body, exactly as received.
-        :param content_type: Its ``Content-Type`` header.
+        :param content_type: Its ``Content-Type`` header; with *request*, that
+            of the request counts.
         :param extra_tokens: (key, secret) pairs that are accepted beside the
             app's own, while keys are changed.
         """

@@ -7,16 +7,16 @@ A :class:`Config` is plain frozen data: no connection, no clock, no reactor.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable
 from ipaddress import IPv6Address
-from typing import TYPE_CHECKING, Any, TypedDict
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 
+from txpusher._checks import is_number, segment, shown
 from txpusher._encryption import decode_master_key
 from txpusher.errors import ConfigurationError
 from txpusher.retry import RetryPolicy
@@ -57,6 +57,9 @@ class Options(TypedDict, total=False):
     tls_policy: IPolicyForHTTPS | None
 
 
+#: The longest time that a setting may ask for; more cannot be meant.
+MAX_SECONDS = 1e9
+
 Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
 
 
@@ -71,13 +74,9 @@ def _identifier(instance: object, attribute: attrs.Attribute[str], value: object
 
 
 def _seconds(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not (value > 0 and math.isfinite(value))
-    ):
+    if not is_number(value) or not 0 < cast(float, value) <= MAX_SECONDS:
         raise ConfigurationError(
-            f"{attribute.name} must be a number of seconds greater than 0, not {value!r}"
+            f"{attribute.name} must be a number of seconds greater than 0, not {shown(value)}"
         )
 
 
@@ -166,7 +165,8 @@ def _clean_prefix(value: object) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"path_prefix must be a str, not {type(value).__name__}")
     inner = value.strip("/")
-    if not re.fullmatch(r"[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*", inner):
+    plain = {".", ".."}.isdisjoint(inner.split("/"))
+    if not plain or not re.fullmatch(r"[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*", inner):
         raise ConfigurationError(f"path_prefix must be a plain URL path, not {value!r}")
     return f"/{inner}" if inner else ""
 
@@ -196,15 +196,34 @@ def parse_proxy(url: object) -> Proxy:
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConfigurationError("http_proxy must have no path, query or fragment")
     host = clean_host("http_proxy host", parts.hostname or "")
-    return Proxy(host, port or 80, unquote(parts.username or ""), unquote(parts.password or ""))
+    user, password = (
+        _unescape("http_proxy", text) for text in (parts.username, parts.password)
+    )
+    if password and not user:
+        raise ConfigurationError("http_proxy has a password but no user")
+    return Proxy(host, port or 80, user, password)
 
 
 def _split_url(setting: str, url: str) -> tuple[SplitResult, int | None]:
+    url = url.strip()
+    # urlsplit would drop some of these without a word.
+    if not url.isprintable():
+        raise ConfigurationError(f"{setting} must not contain control characters")
     try:
-        parts = urlsplit(url.strip())
-        return parts, parts.port
+        parts = urlsplit(url)
+        port = parts.port
     except ValueError:
         raise ConfigurationError(f"{setting} is not a valid URL") from None
+    if port == 0:
+        raise ConfigurationError(f"{setting} must have a port from 1 to 65535, not 0")
+    return parts, port
+
+
+def _unescape(setting: str, text: str | None) -> str:
+    try:
+        return unquote(text or "", errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{setting} has a percent-escape that is not UTF-8") from None
 
 
 @attrs.frozen
@@ -243,9 +262,10 @@ class Config:
     :raises ConfigurationError: A setting is missing or malformed.
     """
 
-    app_id: str = attrs.field(validator=_identifier)
-    key: str = attrs.field(validator=_identifier, repr=False)
-    secret: str = attrs.field(validator=_identifier, repr=False)
+    # One that is left out is refused as an empty one is: by name.
+    app_id: str = attrs.field(default="", validator=_identifier)
+    key: str = attrs.field(default="", validator=_identifier, repr=False)
+    secret: str = attrs.field(default="", validator=_identifier, repr=False)
     cluster: str = attrs.field(default="mt1", kw_only=True, validator=_cluster)
     host: str = attrs.field(default=None, kw_only=True, converter=_host)
     port: int = attrs.field(default=None, kw_only=True, converter=_port)
@@ -314,7 +334,7 @@ class Config:
     @property
     def app_path(self) -> str:
         """``/apps/<app_id>``, percent-escaped: where every signed path begins."""
-        return f"/apps/{quote(self.app_id, safe='')}"
+        return f"/apps/{segment(self.app_id)}"
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Config:
@@ -356,10 +376,10 @@ def url_settings(url: str, setting: str = "url") -> dict[str, Any]:
     if not parts.hostname:
         raise ConfigurationError(f"{setting} must name a host")
     settings = {
-        "app_id": unquote(app_id),
-        "key": unquote(parts.username),
-        "secret": unquote(parts.password),
-        "host": clean_host(f"{setting} host", unquote(parts.hostname)),
+        "app_id": _unescape(setting, app_id),
+        "key": _unescape(setting, parts.username),
+        "secret": _unescape(setting, parts.password),
+        "host": clean_host(f"{setting} host", _unescape(setting, parts.hostname)),
         "use_tls": parts.scheme == "https",
         "path_prefix": prefix,
     }

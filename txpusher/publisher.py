@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
+from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from txpusher._batching import Batch, Scheduler, Ticket
-from txpusher.blocking import BlockingPusher, call_in_reactor, wait_for
+from txpusher._threads import call_in_reactor, wait_for, wait_for_query
+from txpusher.blocking import BlockingPusher
 from txpusher.client import Pusher
 from txpusher.errors import (
     BadRequestError,
     ClosedError,
     ConfigurationError,
     PayloadTooLargeError,
-    PusherError,
     QueueFullError,
 )
 
@@ -43,7 +44,8 @@ class BatchPublisher:
 
     A batch that the server rejects (400, 413: nothing of it was published) is
     split until only the event at fault fails.  Any other failure is that of
-    every event of the batch.
+    every event of the batch.  A request that waits to be retried counts as in
+    flight.
 
     ::
 
@@ -74,6 +76,8 @@ class BatchPublisher:
             raise ConfigurationError(
                 f"max_pending must be a whole number >= 0, not {max_pending!r}"
             )
+        if not isinstance(ordered, bool):
+            raise ConfigurationError(f"ordered must be a bool, not {ordered!r}")
         self._api = pusher._api
         self._transport = pusher._transport
         self._max_pending = max_pending
@@ -88,6 +92,12 @@ class BatchPublisher:
         # for those before each flush that has not fired.
         self._unsettled = _Count()
         self._flushes: deque[tuple[_Count, Deferred[None]]] = deque()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
 
     def trigger(
         self,
@@ -111,19 +121,21 @@ class BatchPublisher:
             return fail(ClosedError("the publisher is closed"))
         try:
             item = self._api.batch_item(channel, event, data, socket_id, info)
-        except PusherError:
+        except Exception:
             return fail()
         scheduler = self._scheduler
         pending = _Pending(self, self._unsettled)
         pending.ticket = scheduler.add(channel, item, pending)
         self._unsettled.value += 1
         self._send_due()
-        if scheduler.pending > self._max_pending and pending.ticket.waiting:
+        waiting = scheduler.pending - pending.ticket.waiting
+        # What a callback triggers goes out when all callbacks have been called.
+        room = scheduler.room if self._busy else 0
+        if pending.ticket.waiting and waiting >= self._max_pending + room:
             scheduler.cancel(pending.ticket)
             pending.settle(
                 QueueFullError(
-                    f"{scheduler.pending} events are waiting already, "
-                    f"max_pending is {self._max_pending}"
+                    f"{waiting} events are waiting already, max_pending is {self._max_pending}"
                 )
             )
         return pending.deferred
@@ -168,7 +180,7 @@ class BatchPublisher:
     def _accepted(self, reply: Reply, batch: Batch) -> None:
         parts = reply.get("batch")
         if not isinstance(parts, list) or len(parts) != len(batch.tickets):
-            parts = [{}] * len(batch.tickets)
+            parts = [{} for _ in batch.tickets]
         self._settle(
             (ticket, parts[place]) for place, ticket in self._scheduler.accepted(batch)
         )
@@ -179,7 +191,8 @@ class BatchPublisher:
             failed = self._scheduler.rejected(batch)
         else:
             failed = self._scheduler.failed(batch)
-        self._settle((ticket, error) for ticket in failed)
+        # An exception that is raised is changed: each event has its own.
+        self._settle((ticket, copy(error)) for ticket in failed)
 
     def _settle(self, outcomes: Iterable[tuple[Ticket, Reply | BaseException]]) -> None:
         # Events that the callbacks trigger gather, and go out together.
@@ -225,7 +238,9 @@ class _Pending:
         self._publisher._cancel(self)
 
     def settle(self, result: Reply | BaseException) -> None:
-        """Fire the Deferred."""
+        """Fire the Deferred, unless a companion's callback has cancelled it."""
+        if self.deferred.called:
+            return
         self.count.value -= 1
         if isinstance(result, BaseException):
             self.deferred.errback(Failure(result))
@@ -292,24 +307,33 @@ class BlockingBatchPublisher:
 
         :return: A Future of the reply, or of the error.
         :raises BlockingCallError: Here the result could never arrive.
+        :raises ClosedError: The reactor has stopped.
         """
         future: Future[Reply] = Future()
         future.set_running_or_notify_cancel()
 
         def begin() -> None:
-            self._publisher.trigger(
+            triggered = self._publisher.trigger(
                 channel, event, data, socket_id=socket_id, info=info
-            ).addCallbacks(
-                future.set_result, lambda failure: future.set_exception(failure.value)
             )
+            triggered.addBoth(settle)
 
-        call_in_reactor(begin)
+        def settle(outcome: Reply | Failure) -> None:
+            if future.done():
+                # The reactor is stopping, and has failed it.
+                return
+            if isinstance(outcome, Failure):
+                future.set_exception(outcome.value)
+            else:
+                future.set_result(outcome)
+
+        call_in_reactor(begin, future)
         return future
 
     def flush(self) -> None:
         """:meth:`BatchPublisher.flush`."""
-        wait_for(self._publisher.flush)
+        wait_for_query(self._publisher.flush)
 
     def close(self) -> None:
         """:meth:`BatchPublisher.close`."""
-        wait_for(self._publisher.close)
+        wait_for_query(self._publisher.close)

@@ -1,7 +1,7 @@
 """
 What is tried again, and when.
 
-Pure rules; the transport asks them after each attempt.
+Rules without I/O or clock; the transport asks them after each attempt.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import random
 
 import attrs
 
+from txpusher._checks import is_number
 from txpusher.errors import ConfigurationError, PusherError
 
 #: The longest ``Retry-After``, in seconds, that is waited for.
@@ -41,8 +42,10 @@ def may_have_been_delivered(method: str, *, sent: bool, status: int | None = Non
 
 
 def _number(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise ConfigurationError(f"RetryPolicy.{attribute.name} must be >= 0, not {value!r}")
+    if not is_number(value) or not 0 <= value <= 1e9:
+        raise ConfigurationError(
+            f"RetryPolicy.{attribute.name} must be a number of seconds >= 0, not {value!r}"
+        )
 
 
 def _count(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
@@ -50,6 +53,11 @@ def _count(instance: object, attribute: attrs.Attribute[int], value: int) -> Non
         raise ConfigurationError(
             f"RetryPolicy.{attribute.name} must be a whole number >= 0, not {value!r}"
         )
+
+
+def _flag(instance: object, attribute: attrs.Attribute[bool], value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"RetryPolicy.{attribute.name} must be a bool, not {value!r}")
 
 
 @attrs.frozen
@@ -75,7 +83,7 @@ class RetryPolicy:
     max_retries: int = attrs.field(default=3, validator=_count)
     initial_delay: float = attrs.field(default=0.1, validator=_number)
     max_delay: float = attrs.field(default=5.0, validator=_number)
-    unsafe: bool = False
+    unsafe: bool = attrs.field(default=False, validator=_flag)
 
     def delay(self, retries: int, error: PusherError) -> float | None:
         """

@@ -47,7 +47,8 @@ class WebHook:
         self._tokens = [(config.key, config.secret), *extra_tokens]
 
     def __repr__(self) -> str:
-        return f"<WebHook {'valid' if self.is_valid else 'invalid'}, {len(self._body)} bytes>"
+        verdict = "valid" if self._problem is None else "invalid"
+        return f"<WebHook {verdict}, {len(self._body)} bytes>"
 
     @cached_property
     def is_valid(self) -> bool:
@@ -56,18 +57,19 @@ class WebHook:
 
         Nothing else about the webhook is looked at.
         """
+        if self._problem is not None:
+            _log.warn("refused a webhook: {reason}", reason=self._problem)
+        return self._problem is None
+
+    @cached_property
+    def _problem(self) -> str | None:
         if self.key is None or self.signature is None:
-            reason = "it names no key or has no signature"
-        else:
-            secrets = [secret for key, secret in self._tokens if key == self.key]
-            if any(
-                same_signature(hmac_hex(secret, self._body), self.signature)
-                for secret in secrets
-            ):
-                return True
-            reason = "the signature is wrong" if secrets else "the key is unknown"
-        _log.warn("refused a webhook: {reason}", reason=reason)
-        return False
+            return "it names no key or has no signature"
+        secrets = [secret for key, secret in self._tokens if key == self.key]
+        for secret in secrets:
+            if same_signature(hmac_hex(secret, self._body), self.signature):
+                return None
+        return "the signature is wrong" if secrets else "the key is unknown"
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -132,15 +134,21 @@ def read_webhook(
     content_type: str | None,
     extra_tokens: Iterable[tuple[str, str]],
 ) -> WebHook:
-    """A :class:`WebHook` of a twisted.web request; what is given by name wins over it."""
+    """
+    A :class:`WebHook` of a twisted.web request, or of its parts.
+
+    A part that is given stands for that of the request; the content type is
+    the request's own.
+    """
     if request is not None:
-        key = key or request.getHeader("X-Pusher-Key")
-        signature = signature or request.getHeader("X-Pusher-Signature")
-        content_type = request.getHeader("Content-Type")
+        key = key or _header(request, b"X-Pusher-Key")
+        signature = signature or _header(request, b"X-Pusher-Signature")
+        content_type = _header(request, b"Content-Type")
         if body is None:
             content = request.content
             content.seek(0)
             body = content.read()
+            content.seek(0)
     return WebHook(
         config,
         key=key,
@@ -149,3 +157,8 @@ def read_webhook(
         content_type=content_type,
         extra_tokens=extra_tokens,
     )
+
+
+def _header(request: IRequest, name: bytes) -> str | None:
+    value: bytes | None = request.getHeader(name)
+    return None if value is None else value.decode("utf-8", "replace")

@@ -1,0 +1,287 @@
+"""How many sockets there are, who waits, who is turned away, and in which order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import DeferredList
+
+from txpusher import Attempt, HTTPError, QueueFullError, RetryPolicy
+
+from .asserting import error_of, within
+from .misbehaving import OK, answering, never_answer, reply, until
+from .observing import client_sockets, established
+
+SINK = Path(__file__).parent / "scripts" / "sink.py"
+FAST = RetryPolicy(max_retries=2, initial_delay=0.001, max_delay=0.01)
+
+
+class Sink:
+    """The program ``sink.py``."""
+
+    def __init__(self, what: str, log: Path) -> None:
+        self._log = log
+        self._process = subprocess.Popen(
+            [sys.executable, str(SINK), what, str(log)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.port = int(self._process.stdout.readline())
+
+    @property
+    def read(self) -> list[int]:
+        """The events that it has read, in order."""
+        return [int(line) for line in self._log.read_text("ascii").split()]
+
+    def kill(self) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.communicate()
+
+
+@pytest.fixture
+def sink(tmp_path):
+    sinks = []
+
+    def start(what="keep"):
+        sinks.append(Sink(what, tmp_path / "read"))
+        return sinks[-1]
+
+    yield start
+    for sink in sinks:
+        sink.kill()
+
+
+class Sample:
+    """Counts the sockets again and again, as an ``on_attempt``."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._done = 0
+        self._before = self._descriptors()
+        self.most = {"descriptors": 0, "sockets": 0, "established": 0}
+
+    @staticmethod
+    def _descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    def __call__(self, attempt: Attempt) -> None:
+        self._done += 1
+        if self._done % 20 == 0:
+            self._count("descriptors", self._descriptors() - self._before)
+        if self._done % 500 == 0:
+            self._count("sockets", client_sockets(self._port))
+            self._count("established", established(self._port))
+
+    def check(self, limit: int) -> None:
+        """There were never more than *limit*."""
+        assert all(number <= limit for number in self.most.values()), self.most
+        # So many descriptors were sockets: at some moment there were some.
+        assert self.most["descriptors"] > 0
+
+    def _count(self, what: str, number: int) -> None:
+        self.most[what] = max(self.most[what], number)
+
+
+class TestSockets:
+    @pytest.mark.parametrize("what", ["keep", "announce"])
+    @pytest_twisted.ensureDeferred
+    async def test_10_000_at_once_share_those_there_may_be(self, connect, sink, what):
+        server = sink(what)
+        sample = Sample(server.port)
+        pusher = connect(port=server.port, max_connections=16, timeout=60, on_attempt=sample)
+        operations = [pusher.trigger("c", "e", str(number)) for number in range(10_000)]
+        assert pusher.stats.pending == 10_000 - 16
+        assert pusher.stats.in_flight == 16
+        results = await within(DeferredList(operations, consumeErrors=True), 80)
+        assert [result for result in results if result != (True, {})] == []
+        assert sorted(server.read) == list(range(10_000))
+        sample.check(16)
+        assert pusher.stats.succeeded == 10_000
+
+    @pytest_twisted.ensureDeferred
+    async def test_closing_unannounced_costs_at_most_what_was_on_its_way(self, connect, sink):
+        """A close may cross the next request on the wire: then nobody can know."""
+        server = sink("close")
+        sample = Sample(server.port)
+        pusher = connect(port=server.port, max_connections=16, on_attempt=sample)
+        operations = [pusher.trigger("c", "e", str(number)) for number in range(2000)]
+        results = await within(DeferredList(operations, consumeErrors=True), 60)
+        read = set(server.read)
+        for number, (succeeded, result) in enumerate(results):
+            if succeeded:
+                assert number in read
+            else:
+                assert type(result.value) is HTTPError
+                assert result.value.maybe_delivered is True
+        assert pusher.stats.succeeded > 0
+        sample.check(16)
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_server_killed_amid_1_000_triggers_leaves_nothing_untold(connect, sink, unsafe):
+    server = sink()
+    retry = RetryPolicy(max_retries=1, initial_delay=0.001, unsafe=unsafe)
+    pusher = connect(port=server.port, retry=retry)
+    operations = [pusher.trigger("c", "e", str(number)) for number in range(1000)]
+    await until(lambda: pusher.stats.succeeded >= 300)
+    server.kill()
+    results = await within(DeferredList(operations, consumeErrors=True), 60)
+    read = set(server.read)
+    surely_lost = 0
+    for number, (succeeded, result) in enumerate(results):
+        if succeeded:
+            assert number in read
+        else:
+            assert type(result.value) is HTTPError
+            surely_lost += not result.value.maybe_delivered
+            if number in read:
+                assert result.value.maybe_delivered is True
+    # What was never sent is told from what may have been delivered.
+    assert 0 < surely_lost <= 1000 - len(read)
+    assert len(results) == 1000
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_waits_is_sent_in_order(serve, connect):
+    server = serve(answering(OK))
+    pusher = connect(server, max_connections=1)
+    operations = [pusher.trigger("c", "e", f"<{number}>") for number in range(100)]
+    fired = []
+    for number, operation in enumerate(operations):
+        operation.addCallback(lambda _, number=number: fired.append(number))
+    await within(operations[-1])
+    assert fired == list(range(100))
+    assert [int(body.split(b"<")[1].split(b">")[0]) for body in server.bodies] == fired
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_operation_begun_by_a_callback_does_not_overtake(serve, connect):
+    server = serve(answering(OK))
+    pusher = connect(server, max_connections=1)
+    late = []
+    first = pusher.trigger("c", "e", "first")
+    first.addCallback(lambda _: late.append(pusher.trigger("c", "e", "third")))
+    await within(pusher.trigger("c", "e", "second"))
+    await within(late[0])
+    words = [w for b in server.bodies for w in (b"first", b"second", b"third") if w in b]
+    assert words == [b"first", b"second", b"third"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_repeated_goes_before_what_waits(serve, connect):
+    gate = []
+
+    async def script(peer):
+        await peer.request()
+        peer.send(reply(429))
+        while True:
+            await peer.request()
+            await until(lambda: gate)
+            peer.send(OK)
+
+    server = serve(script)
+    pusher = connect(server, max_connections=1, retry=FAST)
+    words = [b"first", b"second", b"third", b"fourth"]
+    operations = [pusher.trigger("c", "e", word.decode()) for word in words]
+    await until(lambda: pusher.stats.retried == 1)
+    gate.append(True)
+    for operation in operations:
+        await within(operation)
+    order = [word for body in server.bodies for word in words if word in body]
+    assert order == [b"first", b"second", b"first", b"third", b"fourth"]
+
+
+class TestQueueFull:
+    @pytest_twisted.ensureDeferred
+    async def test_only_the_surplus_is_turned_away(self, serve, connect):
+        open_gate = []
+
+        async def gate(peer):
+            while True:
+                await peer.request()
+                await until(lambda: open_gate)
+                peer.send(OK)
+
+        server = serve(gate)
+        pusher = connect(server, max_connections=2, max_pending=3)
+        operations = [pusher.trigger("c", "e", str(number)) for number in range(10)]
+        for surplus in operations[5:]:
+            error = await error_of(surplus, QueueFullError)
+            assert error.maybe_delivered is False
+            assert "3" in str(error)
+        assert not any(operation.called for operation in operations[:5])
+        open_gate.append(True)
+        for operation in operations[:5]:
+            assert await within(operation) == {}
+        assert len(server.requests) == 5
+        assert await within(pusher.trigger("c", "e", "d")) == {}
+
+    @pytest_twisted.ensureDeferred
+    async def test_no_queue_at_all_still_sends_what_can_be_sent(self, serve, connect):
+        server = serve(answering(OK))
+        pusher = connect(server, max_connections=2, max_pending=0)
+        operations = [pusher.trigger("c", "e", str(number)) for number in range(3)]
+        await error_of(operations[2], QueueFullError)
+        for operation in operations[:2]:
+            assert await within(operation) == {}
+        assert await within(pusher.trigger("c", "e", "d")) == {}
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_waits_to_be_repeated_waits(self, serve, connect):
+        server = serve(answering(reply(429, "", "Retry-After: 30")))
+        pusher = connect(server, max_connections=1, max_pending=1)
+        repeated = pusher.trigger("c", "e", "d")
+        await until(lambda: pusher.stats.pending == 1)
+        # The connection is free: this one does not wait.
+        other = pusher.trigger("c", "e", "d")
+        await error_of(pusher.trigger("c", "e", "d"), QueueFullError)
+        for operation in (repeated, other):
+            operation.addErrback(lambda failure: None)
+            operation.cancel()
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_place_in_the_queue_comes_free_when_its_holder_is_cancelled(
+        self, serve, connect
+    ):
+        server = serve(never_answer)
+        pusher = connect(server, max_connections=1, max_pending=1)
+        operations = [pusher.trigger("c", "e", str(number)) for number in range(2)]
+        await error_of(pusher.trigger("c", "e", "d"), QueueFullError)
+        for operation in operations:
+            operation.addErrback(lambda failure: None)
+        operations[1].cancel()
+        another = pusher.trigger("c", "e", "d")
+        assert not another.called
+        assert pusher.stats.pending == 1
+        another.addErrback(lambda failure: None)
+
+
+class TestStats:
+    @pytest_twisted.ensureDeferred
+    async def test_they_count_what_there_is_and_was(self, serve, connect):
+        answers = [reply(429), OK, reply(400), OK]
+        server = serve(answering(*answers))
+        pusher = connect(server, max_connections=1, retry=FAST)
+        fresh = pusher.stats
+        assert (fresh.pending, fresh.in_flight, fresh.open_connections) == (0, 0, 0)
+        assert (fresh.sent, fresh.succeeded, fresh.failed, fresh.retried) == (0, 0, 0, 0)
+        operations = [pusher.trigger("c", "e", str(number)) for number in range(3)]
+        assert pusher.stats.pending == 2
+        assert pusher.stats.in_flight == 1
+        assert pusher.stats.open_connections == 1
+        await within(DeferredList(operations, consumeErrors=True))
+        stats = pusher.stats
+        assert (stats.pending, stats.in_flight, stats.open_connections) == (0, 0, 1)
+        assert (stats.sent, stats.succeeded, stats.failed, stats.retried) == (4, 2, 1, 1)
+        await within(pusher.close())
+        assert pusher.stats.open_connections == 0
+        # It was a snapshot.
+        assert stats.open_connections == 1
+        assert fresh.sent == 0

@@ -1,0 +1,1 @@
+"""The pure half of txpusher: plain values in, plain values out, no network."""

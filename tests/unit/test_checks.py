@@ -1,0 +1,227 @@
+"""What names, ids and paths may be, and what is said of those that may not."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from txpusher._checks import (
+    check_channel,
+    check_event_name,
+    check_path,
+    check_presence_user_id,
+    check_socket_id,
+    check_target,
+    check_user_id,
+    info_text,
+    segment,
+    shown,
+    utf8,
+)
+from txpusher.errors import InvalidRequestError
+
+from .helpers import BAD_CHANNEL_NAMES, BAD_SOCKET_IDS, refusal
+
+UTF8_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+LONE_SURROGATE = "ab\ud800"
+
+
+class TestChannelNames:
+    @pytest.mark.parametrize("name", ["a", "x" * 200, "AZaz09_-=@,.;", "presence-cache-a"])
+    def test_those_within_the_limits_are_given_back(self, name):
+        assert check_channel(name) == name
+
+    @pytest.mark.parametrize("check", [check_channel, check_target])
+    @pytest.mark.parametrize("name", [name for name in BAD_CHANNEL_NAMES if name != "x" * 201])
+    def test_others_are_refused_with_the_limits_and_the_value(self, check, name):
+        assert refusal(check, name) == (
+            f"channel name must be 1 to 200 of A-Z a-z 0-9 _ - = @ , . ; not {name!r}"
+        )
+
+    def test_too_long_a_name_is_refused_with_its_length(self):
+        assert refusal(check_channel, "x" * 201) == (
+            f"channel name is over 200 characters: '{'x' * 59}... has 201"
+        )
+
+    def test_user_channel_is_no_channel_but_a_target(self):
+        name = "#server-to-user-Zoë/☃"
+        assert "A-Z a-z 0-9" in refusal(check_channel, name)
+        assert check_target(name) == name
+
+    @pytest.mark.parametrize("user_id", ["", "x" * 201, LONE_SURROGATE])
+    def test_user_channel_needs_the_id_of_a_user(self, user_id):
+        assert "user_id" in refusal(check_target, f"#server-to-user-{user_id}")
+
+
+class TestEventNames:
+    @pytest.mark.parametrize("name", ["e", "x" * 200, "é" * 200, "client-a b/c\n"])
+    def test_those_within_the_limits_are_given_back(self, name):
+        assert check_event_name(name) == name
+
+    @pytest.mark.parametrize(
+        ("name", "given"),
+        [("", "'' of 0"), ("x" * 201, " of 201"), (None, "None"), (b"e", "b'e'"), (7, "7")],
+    )
+    def test_others_are_refused_with_the_limit_and_the_value(self, name, given):
+        message = refusal(check_event_name, name)
+        assert message.startswith("event name must be a str of 1 to 200 characters, not ")
+        assert message.endswith(given)
+
+
+class TestSocketIds:
+    @pytest.mark.parametrize("socket_id", ["1.2", "0.0", "123456789012345678901234.1"])
+    def test_those_of_two_numbers_are_given_back(self, socket_id):
+        assert check_socket_id(socket_id) == socket_id
+
+    @pytest.mark.parametrize("socket_id", BAD_SOCKET_IDS)
+    def test_others_are_refused_with_the_value(self, socket_id):
+        message = refusal(check_socket_id, socket_id)
+        assert message == (
+            f"socket_id must be two numbers with a dot between, not {socket_id!r}"
+        )
+
+
+class TestUserIds:
+    @pytest.mark.parametrize("user_id", ["u", "x" * 200, "Zoë ☃/..?#", "\x00"])
+    def test_those_within_the_limits_are_given_back(self, user_id):
+        assert check_user_id(user_id) == user_id
+
+    @pytest.mark.parametrize(
+        ("user_id", "given"),
+        [("", "'' of 0"), ("x" * 201, " of 201"), (7, "7"), (None, "None")],
+    )
+    def test_others_are_refused_with_the_limit_and_the_value(self, user_id, given):
+        message = refusal(check_user_id, user_id)
+        assert message.startswith("user_id must be a str of 1 to 200 characters, not ")
+        assert message.endswith(given)
+
+    def test_lone_surrogate_is_refused(self):
+        message = refusal(check_user_id, LONE_SURROGATE)
+        assert message.startswith("user_id has a lone surrogate at character 2")
+
+    @pytest.mark.parametrize("user_id", ["7", 7, 0, -1, "x" * 500])
+    def test_member_may_have_a_text_or_a_number(self, user_id):
+        assert check_presence_user_id(user_id) is None
+
+    @pytest.mark.parametrize("user_id", [None, "", True, False, 1.5, b"7", ["7"]])
+    def test_other_members_are_refused_with_the_value(self, user_id):
+        message = refusal(check_presence_user_id, user_id)
+        assert message == (
+            "custom_data of a presence channel must have a user_id, "
+            f"a non-empty str or an int, not {user_id!r}"
+        )
+
+
+class TestInfo:
+    @pytest.mark.parametrize(
+        ("info", "text"),
+        [
+            (None, None),
+            ("user_count", "user_count"),
+            (["user_count", "subscription_count"], "user_count,subscription_count"),
+            (("a", "b"), "a,b"),
+            ({"a": 1, "b": 2}.keys(), "a,b"),
+        ],
+    )
+    def test_names_are_joined_with_commas(self, info, text):
+        assert info_text(info) == text
+
+    @pytest.mark.parametrize("info", [7, b"a", ["a", 1], [None], MappingProxyType({"a": 1})])
+    def test_anything_else_is_refused(self, info):
+        assert refusal(info_text, info) == f"info must be a str or several, not {info!r}"
+
+
+class TestSegments:
+    @pytest.mark.parametrize(
+        ("text", "escaped"),
+        [
+            ("AZaz09-._~!$&'()*+,=:@", "AZaz09-._~!$&'()*+,=:@"),
+            ("a;b", "a;b"),
+            ("a;", "a%3B"),
+            (";;", ";%3B"),
+            (".", "%2E"),
+            ("..", "%2E%2E"),
+            ("...", "..."),
+            ("a/b?c#d", "a%2Fb%3Fc%23d"),
+            ("100% é", "100%25%20%C3%A9"),
+        ],
+    )
+    def test_only_what_a_path_does_not_allow_is_escaped(self, text, escaped):
+        assert segment(text) == escaped
+
+    @given(UTF8_TEXT | st.text("./;%2E"))
+    def test_any_text_is_one_segment_that_decodes_back(self, text):
+        escaped = segment(text)
+        assert unquote(escaped, errors="strict") == text
+        assert "/" not in escaped
+        assert escaped.isascii()
+        assert escaped not in (".", "..")
+        assert not escaped.endswith(";")
+
+    @given(UTF8_TEXT)
+    def test_a_segment_is_a_path_that_may_be_sent(self, text):
+        assert check_path(f"/{segment(text)}/x") == f"/{segment(text)}/x"
+
+
+class TestPaths:
+    @pytest.mark.parametrize(
+        "path", ["/", "/a", "/a//b/", "/a;b/c", "/%2E%2E", "/a...", "/@:,="]
+    )
+    def test_those_that_can_be_sent_are_given_back(self, path):
+        assert check_path(path) == path
+
+    def test_semicolon_at_the_end_is_escaped(self):
+        assert check_path("/a/b;") == "/a/b%3B"
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "",
+            "a",
+            "/a b",
+            "/a\n",
+            "/a?b=c",
+            "/a#b",
+            "/é",
+            "/.",
+            "/a/..",
+            "/../b",
+            "//./",
+            None,
+            b"/",
+        ],
+    )
+    def test_others_are_refused_with_the_value(self, path):
+        message = refusal(check_path, path)
+        assert message.startswith("path must begin with / and hold only what a URL path may")
+        assert message.endswith(f"not {path!r}")
+
+
+class TestTexts:
+    @given(UTF8_TEXT)
+    def test_text_is_encoded_as_utf8(self, text):
+        assert utf8("data", text) == text.encode("utf-8")
+
+    def test_lone_surrogate_is_refused_with_its_place(self):
+        assert refusal(utf8, "the body", LONE_SURROGATE) == (
+            "the body has a lone surrogate at character 2, which UTF-8 cannot express"
+        )
+
+    def test_refusal_holds_no_cause_that_would_quote_the_text(self):
+        with pytest.raises(InvalidRequestError) as caught:
+            utf8("data", LONE_SURROGATE)
+        assert caught.value.__suppress_context__
+
+    def test_value_that_has_no_repr_is_shown_by_its_type(self):
+        assert shown([10**5000]) == "a list"
+
+    def test_short_value_is_shown_whole(self):
+        assert shown("x" * 58) == f"'{'x' * 58}'"
+
+    @given(st.text(min_size=100), st.integers(1, 60))
+    def test_long_value_is_shortened(self, text, most):
+        assert shown(text, most) == f"{repr(text)[:most]}..."

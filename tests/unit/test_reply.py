@@ -1,0 +1,310 @@
+"""What the replies of a server mean."""
+
+from __future__ import annotations
+
+import json
+import time
+from email.utils import formatdate
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from txpusher._reply import ApiReply, decode_reply, parse_retry_after
+from txpusher.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ForbiddenError,
+    HTTPError,
+    NotFoundError,
+    PayloadTooLargeError,
+    ProxyAuthenticationError,
+    PusherError,
+    RateLimitedError,
+    ServerError,
+)
+
+NOW = 1_700_000_000.0
+JSON_TEXT = (
+    st.dictionaries(
+        st.sampled_from(["error", "code", "a"]), st.text() | st.integers() | st.none()
+    )
+    .map(json.dumps)
+    .map(str.encode)
+)
+BAD_GATEWAY = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n"
+
+
+def decode(status, body=b"", method="POST", *, json_loads=json.loads, **headers):
+    reply = ApiReply(status, body, now=NOW, **headers)
+    return decode_reply(method, "/apps/3/events", reply, json_loads, lambda text: text)
+
+
+def failure(status, body=b"", method="POST", **headers):
+    with pytest.raises(PusherError) as caught:
+        decode(status, body, method, **headers)
+    return caught.value
+
+
+def outcome(*arguments, **headers):
+    try:
+        return decode(*arguments, **headers)
+    except PusherError as error:
+        return error
+
+
+class TestSuccess:
+    @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+    @pytest.mark.parametrize(
+        ("body", "value"),
+        [
+            (b"", {}),
+            (b" \r\n", {}),
+            (b"{}", {}),
+            (b'{"channels":{"a":{"x":1}}}', {"channels": {"a": {"x": 1}}}),
+            (b'{"ok":true}\n', {"ok": True}),
+        ],
+    )
+    def test_is_the_object_or_an_empty_one(self, status, body, value):
+        assert decode(status, body) == value
+
+    @pytest.mark.parametrize(
+        "body", [b"OK", b"<html></html>", b"[]", b'"text"', b"7", b"null", b"\xff\xfe{", b"{"]
+    )
+    def test_that_is_no_object_is_no_usable_reply(self, body):
+        error = failure(200, body)
+        assert type(error) is HTTPError
+        assert str(error) == (
+            "POST /apps/3/events: the reply with status 200 is not a JSON object "
+            f"but {len(body)} bytes of something else"
+        )
+
+    @pytest.mark.parametrize(("method", "maybe"), [("POST", True), ("GET", False)])
+    @pytest.mark.parametrize("body", [b"OK", b"[]"])
+    def test_that_is_unusable_may_have_been_acted_on(self, method, maybe, body):
+        assert failure(200, body, method).maybe_delivered is maybe
+
+    def test_that_is_unusable_has_its_cause(self):
+        assert isinstance(failure(200, b"OK").original_error, ValueError)
+        assert failure(200, b"[]").original_error is None
+
+    def test_is_read_by_the_users_decoder(self):
+        assert decode(200, b"x", json_loads=lambda body: {"raw": body}) == {"raw": b"x"}
+
+    def test_of_the_users_decoder_may_raise_anything(self):
+        def fail(body):
+            raise KeyError("x")
+
+        with pytest.raises(HTTPError) as caught:
+            decode(200, b"{}", json_loads=fail)
+        assert isinstance(caught.value.original_error, KeyError)
+
+
+class TestErrorInsideASuccess:
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            (400, BadRequestError),
+            (401, AuthenticationError),
+            (404, NotFoundError),
+            (500, ServerError),
+            (4009, APIError),
+        ],
+    )
+    def test_is_the_error_of_its_code(self, code, kind):
+        body = json.dumps({"error": "why", "code": code}).encode()
+        error = failure(200, body)
+        assert type(error) is kind
+        assert error.status == code
+        assert error.body == body.decode()
+
+    @pytest.mark.parametrize(("code", "maybe"), [(413, False), (500, True)])
+    def test_was_acted_on_as_its_code_says(self, code, maybe):
+        body = json.dumps({"error": "why", "code": code}).encode()
+        assert failure(200, body).maybe_delivered is maybe
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            {"error": "why"},
+            {"code": 401},
+            {"error": "why", "code": 399},
+            {"error": "why", "code": "401"},
+            {"error": "why", "code": 401.0},
+            {"error": "why", "code": True},
+            {"error": {"a": 1}, "code": 401},
+            {"error": None, "code": 401},
+        ],
+    )
+    def test_needs_a_text_and_a_code(self, value):
+        assert decode(200, json.dumps(value).encode()) == value
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("status", "kind"),
+        [
+            (301, APIError),
+            (307, APIError),
+            (400, BadRequestError),
+            (401, AuthenticationError),
+            (403, ForbiddenError),
+            (404, NotFoundError),
+            (407, ProxyAuthenticationError),
+            (413, PayloadTooLargeError),
+            (418, APIError),
+            (429, RateLimitedError),
+            (500, ServerError),
+            (502, ServerError),
+            (199, APIError),
+        ],
+    )
+    def test_status_has_its_error(self, status, kind):
+        error = failure(status, b"why\n")
+        assert type(error) is kind
+        assert (error.status, error.body, error.path) == (status, "why\n", "/apps/3/events")
+        assert str(error) == f"POST /apps/3/events: status {status}: why"
+
+    def test_empty_body_is_not_quoted(self):
+        assert str(failure(404, b" \n")) == "POST /apps/3/events: status 404"
+
+    def test_page_of_a_load_balancer_is_quoted_in_one_line(self):
+        assert str(failure(502, BAD_GATEWAY)).endswith(
+            "status 502: <html> <head><title>502 Bad Gateway</title></head> </html>"
+        )
+
+    def test_long_body_is_quoted_in_part_and_kept_whole(self):
+        error = failure(400, b"x" * 5000)
+        assert str(error).endswith(": " + "x" * 300)
+        assert len(str(error)) < 400
+        assert error.body == "x" * 5000
+
+    def test_body_that_is_not_utf8_is_kept_readable(self):
+        assert failure(400, b"caf\xe9").body == "caf\N{REPLACEMENT CHARACTER}"
+
+    @pytest.mark.parametrize(
+        ("status", "method", "maybe"),
+        [(302, "POST", False), (429, "POST", False), (500, "POST", True), (500, "GET", False)],
+    )
+    def test_may_have_been_acted_on_where_the_server_failed(self, status, method, maybe):
+        assert failure(status, b"", method).maybe_delivered is maybe
+
+    def test_has_the_delay_that_the_server_asks_for(self):
+        assert failure(429, retry_after="7").retry_after == 7.0
+        assert failure(429).retry_after is None
+
+    @given(
+        st.integers(100, 999),
+        st.binary() | JSON_TEXT,
+        st.sampled_from(["GET", "POST"]),
+        st.none() | st.text(),
+        st.none() | st.text(),
+    )
+    def test_any_reply_is_an_object_or_a_pusher_error(self, status, body, method, date, after):
+        value = outcome(status, body, method, date=date, retry_after=after)
+        assert isinstance(value, (dict, PusherError))
+
+    @pytest.mark.parametrize(
+        "body", [b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b'{"error":"","code":1e400}']
+    )
+    def test_hostile_json_is_no_other_exception(self, body):
+        assert isinstance(outcome(200, body), (dict, PusherError))
+
+    def test_code_of_many_digits_is_no_other_exception(self):
+        assert failure(200, b'{"error":"why","code":%b}' % (b"9" * 4300)).body
+
+
+class TestClock:
+    @pytest.mark.parametrize(
+        ("server", "text"),
+        [
+            (NOW - 301, "301 seconds ahead of"),
+            (NOW + 7200, "7200 seconds behind"),
+        ],
+    )
+    def test_difference_that_matters_is_told_with_a_401(self, server, text):
+        error = failure(401, b"why", date=formatdate(server, usegmt=True))
+        assert str(error) == (
+            "POST /apps/3/events: status 401: why; "
+            f"the local clock is {text} the server's, which accepts 600"
+        )
+
+    def test_difference_is_told_with_a_401_inside_a_success(self):
+        date = formatdate(NOW - 1000, usegmt=True)
+        assert "1000 seconds ahead" in str(failure(200, b'{"error":"x","code":401}', date=date))
+
+    @pytest.mark.parametrize("difference", [-300, -1, 0, 300])
+    def test_small_difference_is_not_told(self, difference):
+        date = formatdate(NOW + difference, usegmt=True)
+        assert str(failure(401, b"why", date=date)).endswith("status 401: why")
+
+    @pytest.mark.parametrize("date", [None, "", "yesterday", "Mon, 99 Foo 2020 99:99:99 GMT"])
+    def test_date_that_says_nothing_is_left_out(self, date):
+        assert str(failure(401, b"why", date=date)).endswith("status 401: why")
+
+    def test_difference_is_not_told_with_other_errors(self):
+        assert "clock" not in str(failure(403, b"", date=formatdate(0, usegmt=True)))
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+class TestRetryAfter:
+    @pytest.mark.parametrize(
+        ("text", "seconds"),
+        [
+            ("0", 0.0),
+            ("7", 7.0),
+            (" 120 ", 120.0),
+            ("9" * 5000, 999_999_999_999.0),
+            (None, None),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("\N{ARABIC-INDIC DIGIT ONE}", None),
+            ("\N{SUPERSCRIPT TWO}", None),
+        ],
+    )
+    def test_is_a_whole_number_of_seconds(self, text, seconds):
+        assert parse_retry_after(ApiReply(429, b"", retry_after=text, now=NOW)) == seconds
+
+    def test_or_a_date_by_the_clock_of_the_server(self):
+        date, after = (formatdate(NOW + delta, usegmt=True) for delta in (5000, 5012))
+        reply = ApiReply(429, b"", date=date, retry_after=after, now=NOW)
+        assert parse_retry_after(reply) == 12.0
+
+    @pytest.mark.parametrize("date", [None, "nonsense"])
+    def test_or_a_date_by_the_local_clock_where_the_server_tells_none(self, date):
+        after = formatdate(NOW + 12, usegmt=True)
+        reply = ApiReply(429, b"", date=date, retry_after=after, now=NOW)
+        assert parse_retry_after(reply) == 12.0
+
+    def test_date_in_the_past_is_now(self):
+        reply = ApiReply(429, b"", retry_after=formatdate(NOW - 60, usegmt=True), now=NOW)
+        assert parse_retry_after(reply) == 0.0
+
+    @pytest.mark.usefixtures("in_tokyo")
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+        ],
+    )
+    def test_each_form_of_an_http_date_is_in_utc(self, text):
+        reply = ApiReply(429, b"", retry_after=text, now=784_111_777.0 - 5)
+        assert parse_retry_after(reply) == 5.0
+
+    @given(st.text() | st.from_regex(r"\A\w{3}, \d+ (Jan|Feb) \d+ \d+:\d+:\d+ [-+]?\w+\Z"))
+    def test_any_text_is_seconds_or_nothing(self, text):
+        seconds = parse_retry_after(ApiReply(429, b"", date=text, retry_after=text, now=NOW))
+        assert seconds is None or seconds >= 0

@@ -1,0 +1,251 @@
+"""Webhooks: which are trusted, and how they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from datetime import datetime, timezone
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import globalLogPublisher
+from twisted.web.http_headers import Headers
+from twisted.web.server import Request
+from twisted.web.test.requesthelper import DummyChannel
+
+from txpusher import Pusher
+from txpusher.errors import WebHookError
+
+from .helpers import KEY, SECRET
+
+EVENTS = [
+    {"name": "channel_occupied", "channel": "a"},
+    {"name": "member_added", "user_id": "7"},
+]
+BODY = json.dumps({"time_ms": 1327078148132, "events": EVENTS}).encode()
+OLD = ("old-key", "old-secret")
+pusher = Pusher("3", KEY, SECRET)
+
+
+def signature_of(body, secret=SECRET):
+    return hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def hook(body=BODY, **options):
+    if "signature" not in options:
+        options["signature"] = signature_of(body)
+    return pusher.webhook(**{"key": KEY, "body": body, **options})
+
+
+def request_with(body=BODY, **headers):
+    request = Request(DummyChannel(), False)
+    request.content = BytesIO(body)
+    sent = {
+        "X-Pusher-Key": KEY,
+        "X-Pusher-Signature": signature_of(body),
+        "Content-Type": "application/json",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    request.requestHeaders = Headers({name: [sent[name]] for name in sent if sent[name]})
+    return request
+
+
+def reading(hook, attribute="data"):
+    with pytest.raises(WebHookError) as caught:
+        getattr(hook, attribute)
+    return str(caught.value)
+
+
+@pytest.fixture
+def logged():
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+class TestReading:
+    def test_valid_webhook_has_events_and_a_time(self):
+        received = hook()
+        assert received.is_valid is True
+        assert received.events == EVENTS
+        assert received.time == datetime(2012, 1, 20, 16, 49, 8, 132000, tzinfo=timezone.utc)
+        assert received.data == json.loads(BODY)
+        assert (received.key, received.signature) == (KEY, signature_of(BODY))
+
+    @pytest.mark.parametrize("attribute", ["data", "events", "time"])
+    def test_invalid_webhook_cannot_be_read(self, attribute):
+        assert reading(hook(signature="00"), attribute) == (
+            "the webhook is not valid: do not trust what it says"
+        )
+
+    @pytest.mark.parametrize(
+        "content_type",
+        ["application/json", "application/json; charset=utf-8", " Application/JSON ;x=y"],
+    )
+    def test_parameters_of_the_media_type_do_not_matter(self, content_type):
+        assert hook(content_type=content_type).events == EVENTS
+
+    @pytest.mark.parametrize(
+        "content_type", ["text/plain", "application/json5", "", None, "; application/json"]
+    )
+    def test_other_media_type_is_valid_but_cannot_be_read(self, content_type):
+        received = hook(content_type=content_type)
+        assert received.is_valid is True
+        assert "media type must be application/json" in reading(received)
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"text", b"[" * 100_000])
+    def test_body_that_is_no_json_is_valid_but_cannot_be_read(self, body):
+        assert hook(body).is_valid is True
+        assert reading(hook(body)) == "the webhook's body is not JSON"
+
+    @pytest.mark.parametrize(
+        ("body", "kind"), [(b"[]", "list"), (b"7", "int"), (b'"x"', "str")]
+    )
+    def test_body_that_is_no_object_cannot_be_read(self, body, kind):
+        assert reading(hook(body)) == f"the webhook's body must be a JSON object, not a {kind}"
+
+    @pytest.mark.parametrize("events", [None, {}, "x", [1], [{}, "x"]])
+    def test_body_without_events_cannot_be_read(self, events):
+        body = json.dumps({"time_ms": 1, "events": events}).encode()
+        assert reading(hook(body), "events") == "the webhook has no list of events"
+
+    @pytest.mark.parametrize("time_ms", [None, "1", True, [1]])
+    def test_body_without_a_time_cannot_be_read(self, time_ms):
+        body = json.dumps({"time_ms": time_ms, "events": []}).encode()
+        assert reading(hook(body), "time") == "the webhook has no time_ms"
+
+    @pytest.mark.parametrize("time_ms", ["NaN", "Infinity", "1e300", "9" * 400, "-1e18"])
+    def test_time_outside_the_calendar_cannot_be_read(self, time_ms):
+        body = b'{"events":[],"time_ms":%b}' % time_ms.encode()
+        assert hook(body).events == []
+        assert reading(hook(body), "time") == "the webhook's time_ms is not a time"
+
+    def test_no_events_is_a_list_too(self):
+        assert hook(b'{"events":[],"time_ms":0}').events == []
+
+    def test_body_is_read_by_the_configured_decoder(self):
+        value = {"events": [], "time_ms": 1, "mine": True}
+        pusher = Pusher("3", KEY, SECRET, json_loads=lambda body: value)
+        received = pusher.webhook(key=KEY, signature=signature_of(b"x"), body=b"x")
+        assert received.data is value
+
+
+class TestValidity:
+    @given(st.binary())
+    def test_any_body_with_its_signature_is_valid(self, body):
+        assert hook(body).is_valid is True
+        assert hook(body, signature=signature_of(body + b"x")).is_valid is False
+
+    @pytest.mark.parametrize("text", ["", BODY.decode(), '{"é":"☃"}'])
+    def test_body_may_be_text(self, text):
+        assert hook(text, signature=signature_of(text.encode())).is_valid is True
+
+    def test_missing_body_is_an_empty_one(self):
+        assert (
+            hook(b"").is_valid is pusher.webhook(key=KEY, signature=signature_of(b"")).is_valid
+        )
+
+    def test_text_that_utf8_cannot_express_is_not_valid(self):
+        assert hook("\ud800", signature="00").is_valid is False
+
+    def test_case_of_the_signature_does_not_matter(self):
+        assert hook(signature=signature_of(BODY).upper()).is_valid is True
+
+    @pytest.mark.parametrize(
+        "signature",
+        [None, "", "00", "é", "\ud800", signature_of(BODY, "x"), signature_of(BODY)[:-1]],
+    )
+    def test_wrong_signature_is_not_valid(self, signature):
+        assert hook(signature=signature).is_valid is False
+
+    @pytest.mark.parametrize("key", [None, "", "other", KEY.upper()])
+    def test_wrong_key_is_not_valid(self, key):
+        assert hook(key=key).is_valid is False
+
+    def test_other_tokens_are_accepted_where_given(self):
+        options = {"key": OLD[0], "signature": signature_of(BODY, OLD[1])}
+        assert hook(**options, extra_tokens=[("x", "y"), OLD]).events == EVENTS
+        assert hook(**options).is_valid is False
+
+    def test_every_token_of_the_key_is_tried(self):
+        tokens = [(KEY, "newer"), (KEY, "newest")]
+        for secret in (SECRET, "newer", "newest"):
+            received = hook(signature=signature_of(BODY, secret), extra_tokens=iter(tokens))
+            assert received.is_valid is True
+
+    def test_secret_of_another_key_is_not_enough(self):
+        signature = signature_of(BODY, OLD[1])
+        assert hook(signature=signature, extra_tokens=[OLD]).is_valid is False
+
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            ({"key": None}, "it names no key or has no signature"),
+            ({"signature": None}, "it names no key or has no signature"),
+            ({"key": "other"}, "the key is unknown"),
+            ({"signature": "f00d" * 16}, "the signature is wrong"),
+        ],
+    )
+    def test_refusal_is_logged_once_with_the_reason_and_nothing_secret(
+        self, logged, options, reason
+    ):
+        received = hook(**options)
+        assert [received.is_valid, received.is_valid] == [False, False]
+        [event] = logged
+        assert event["log_level"].name == "warn"
+        assert event["log_format"].format(**event) == f"refused a webhook: {reason}"
+        assert not any(secret in repr(event) for secret in (SECRET, signature_of(BODY), "f00d"))
+
+    def test_valid_webhook_is_not_logged(self, logged):
+        assert hook().is_valid is True
+        assert logged == []
+
+    def test_repr_says_whether_it_is_valid_and_quotes_nothing(self):
+        assert repr(hook(b"{}")) == "<WebHook valid, 2 bytes>"
+        assert repr(hook(b"{}", signature="00")) == "<WebHook invalid, 2 bytes>"
+
+
+class TestRequest:
+    def test_headers_and_body_are_taken_from_it(self):
+        received = pusher.webhook(request_with())
+        assert received.events == EVENTS
+        assert (received.key, received.signature) == (KEY, signature_of(BODY))
+
+    def test_body_that_was_read_before_is_read_again(self):
+        request = request_with()
+        request.content.read()
+        assert pusher.webhook(request).is_valid is True
+
+    def test_its_media_type_counts(self):
+        request = request_with(Content_Type="text/plain")
+        assert "not 'text/plain'" in reading(pusher.webhook(request))
+
+    def test_missing_media_type_is_none(self):
+        assert "media type" in reading(pusher.webhook(request_with(Content_Type=None)))
+
+    @pytest.mark.parametrize("header", ["X_Pusher_Key", "X_Pusher_Signature"])
+    def test_missing_header_is_not_valid(self, header):
+        assert pusher.webhook(request_with(**{header: None})).is_valid is False
+
+    @pytest.mark.parametrize("header", ["X_Pusher_Key", "X_Pusher_Signature"])
+    def test_header_that_is_no_utf8_is_not_valid(self, header):
+        assert pusher.webhook(request_with(**{header: b"\xff"})).is_valid is False
+
+    def test_media_type_that_is_no_utf8_cannot_be_read(self):
+        request = request_with(Content_Type=b"\xff")
+        assert "media type" in reading(pusher.webhook(request))
+
+    def test_what_is_given_by_name_wins(self):
+        body = b'{"time_ms":1,"events":[]}'
+        received = pusher.webhook(
+            request_with(),
+            key=OLD[0],
+            signature=signature_of(body, OLD[1]),
+            body=body,
+            extra_tokens=[OLD],
+        )
+        assert received.events == []
