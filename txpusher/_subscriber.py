@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -42,6 +43,7 @@ class Subscriber:
         self.on_message = on_message
         self.lost: Deferred[None] = Deferred()
         self._open = True
+        self._text = ""
         self._transport: WebSocketTransport | None = None
         self._waiting: list[tuple[str, str | None, Deferred[Message]]] = []
 
@@ -122,13 +124,18 @@ class Subscriber:
         """Nothing to do: the server speaks first."""
 
     def textMessageReceived(self, message: str) -> None:
-        fields = json.loads(message)
+        # Before version 26.10 Twisted hands a message over in the pieces in which
+        # it came; no beginning of an object is JSON.
+        self._text += message
+        try:
+            fields = json.loads(self._text)
+        except ValueError:
+            return
+        self._text = ""
         data = fields.get("data")
         if isinstance(data, str):
-            try:
+            with suppress(ValueError):
                 data = json.loads(data)
-            except ValueError:
-                pass
         got = Message(fields["event"], fields.get("channel"), data)
         self.messages.append(got)
         for waiting in list(self._waiting):

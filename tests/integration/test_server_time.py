@@ -1,0 +1,170 @@
+"""What ends when time passes: silent clients, idle connections, slow requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_twisted
+from twisted.internet.task import Clock
+
+from txpusher.server import App, ChannelsServer
+
+from .observing import Log
+from .server_client import (
+    KEY,
+    PING,
+    SECRET,
+    Timed,
+    close,
+    connect_raw,
+    frame,
+    open_socket,
+    signed,
+)
+
+pytest.importorskip("twisted.web.websocket")
+
+
+@pytest_twisted.async_yield_fixture
+async def timed(log: Log, clean_reactor: None) -> AsyncIterator[tuple[ChannelsServer, Clock]]:
+    reactor = Timed()
+    server = ChannelsServer([App("3", KEY, SECRET)])
+    await server.listen(reactor=reactor)
+    yield server, reactor.clock
+    await server.stop()
+    # What Twisted's own HTTP server keeps for its access log ends with its port.
+    assert reactor.clock.getDelayedCalls() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_silent_client_is_pinged_and_closed(
+    timed: tuple[ChannelsServer, Clock],
+) -> None:
+    server, clock = timed
+    socket = await open_socket(server.port)
+    clock.pump([1] * 120)
+    await socket.wait("pusher:ping")
+    clock.pump([1] * 31)
+    assert await socket.end() == 4201
+
+
+@pytest_twisted.ensureDeferred
+async def test_any_frame_is_a_sign_of_life(timed: tuple[ChannelsServer, Clock]) -> None:
+    server, clock = timed
+    socket = await open_socket(server.port)
+    for number in range(1, 4):
+        clock.pump([1] * 121)
+        await socket.wait("pusher:ping", number)
+        socket.raw.write(frame(PING, b"x"))
+        await socket.wait_for_pongs(number)
+    assert socket.raw.open
+    await close(socket)
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_is_ended_and_says_goodbye_is_let_go_at_once(
+    timed: tuple[ChannelsServer, Clock],
+) -> None:
+    server, _ = timed
+    goodbye = frame(8, b"\x10\x68")
+    failing = frame(1, b'{"event":"pusher:signin","data":{}}')
+    for pieces in ([failing + goodbye], [failing + goodbye[:3], goodbye[3:]]):
+        socket = await open_socket(server.port)
+        for piece in pieces:
+            socket.raw.write(piece)
+            if piece is not pieces[-1]:
+                await socket.wait("pusher:error")
+        await socket.raw.lost
+        socket.got("")
+        assert socket.close_code == 4009
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_says_no_goodbye_has_five_seconds(
+    timed: tuple[ChannelsServer, Clock],
+) -> None:
+    server, clock = timed
+    socket = await open_socket(server.port)
+    socket.raw.write(frame(1, b'{"event":"pusher:signin","data":{}}'))
+    await socket.raw.until(socket._closing)
+    clock.pump([1] * 4)
+    assert socket.raw.open
+    clock.pump([1] * 2)
+    await socket.raw.lost
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_connection_without_requests_is_closed(
+    timed: tuple[ChannelsServer, Clock],
+) -> None:
+    server, clock = timed
+    raw = await connect_raw(server.port)
+    raw.write(signed("GET", "/apps/3/channels"))
+    await raw.response()
+    clock.pump([1] * 70)
+    raw.write(signed("GET", "/apps/3/channels"))
+    await raw.response()
+    assert raw.open
+    clock.pump([1] * 76)
+    await raw.lost
+    assert raw.received == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_that_never_ends_is_given_up(
+    timed: tuple[ChannelsServer, Clock],
+) -> None:
+    server, clock = timed
+    raws = [await connect_raw(server.port) for _ in range(3)]
+    raws[1].write(b"GET /apps/3")
+    raws[2].write(b"POST /apps/3/events HTTP/1.1\r\nContent-Length: 100\r\n\r\n")
+    again = await connect_raw(server.port)
+    again.write(signed("GET", "/apps/3/channels"))
+    await again.response()
+    again.write(b"G")
+    for _ in range(31):
+        for raw in raws[1:]:
+            raw.write(b"x")
+        # What was written is there when the next answer comes.
+        probe = await connect_raw(server.port)
+        probe.write(signed("GET", "/apps/3/channels"))
+        await probe.response()
+        probe.transport.loseConnection()
+        await probe.lost
+        clock.advance(1)
+    for raw in (*raws, again):
+        assert (await raw.response())[0] == 408
+        raw.transport.loseConnection()
+        await raw.lost
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_refused_request_may_go_on_for_some_seconds(
+    timed: tuple[ChannelsServer, Clock],
+) -> None:
+    server, clock = timed
+    raw = await connect_raw(server.port)
+    raw.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n")
+    assert (await raw.response())[0] == 413
+    clock.pump([1] * 4)
+    raw.write(b"x")
+    assert raw.open
+    clock.pump([1] * 2)
+    raw.write(b"x")
+    await raw.lost
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_at_its_end_may_break_the_protocol(
+    timed: tuple[ChannelsServer, Clock],
+) -> None:
+    server, _ = timed
+    failing = frame(1, b'{"event":"pusher:signin","data":{}}')
+    for after in (frame(1, b"x" * 200_000), frame(PING, b"x"), b"\xff" * 100):
+        socket = await open_socket(server.port)
+        socket.raw.write(failing)
+        await socket.raw.until(socket._closing)
+        assert socket.close_code == 4009
+        socket.raw.write(after)
+        await close(socket)

@@ -1,0 +1,347 @@
+"""Webhooks: signed, in order, repeated until they are taken."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.task import deferLater
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+
+from txpusher import Pusher
+from txpusher.server import Activity, App
+from txpusher.server import _webhooks as webhooks_module
+from txpusher.server._outputs import Notify
+from txpusher.server._webhooks import WebHookSender
+
+from .observing import Log
+from .server_client import KEY, SECRET, Timed
+
+Receive = dict[str, Any]
+
+#: In place of a status: 200, and a body that never ends.
+ENDLESS = 0
+
+
+class Receiver(Resource):
+    """A program that takes webhooks; *statuses* are what it answers, 200 after that."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statuses: list[int | None] = []
+        self.bodies: list[bytes] = []
+        self.requests: list[Any] = []
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+
+    def render_POST(self, request: Any) -> Any:
+        self.bodies.append(request.content.read())
+        self.requests.append(request)
+        for waiting in list(self._waiting):
+            if waiting[0] <= len(self.bodies):
+                self._waiting.remove(waiting)
+                waiting[1].callback(None)
+        status = self.statuses.pop(0) if self.statuses else 200
+        if status is None:
+            return NOT_DONE_YET
+        if status == ENDLESS:
+            request.write(b"the beginning of it")
+            return NOT_DONE_YET
+        request.setResponseCode(status)
+        return b"thanks"
+
+    async def wait(self, count: int) -> None:
+        """Until so many requests have come."""
+        from twisted.internet import reactor
+
+        if len(self.bodies) < count:
+            deferred: Deferred[None] = Deferred()
+            self._waiting.append((count, deferred))
+            await deferred.addTimeout(10, reactor)
+
+    def events(self) -> list[dict[str, Any]]:
+        return [event for body in self.bodies for event in json.loads(body)["events"]]
+
+
+class Told:
+    """What the sender reported, and a way to wait for more."""
+
+    def __init__(self) -> None:
+        self.activities: list[Activity] = []
+        self._waiting: list[tuple[int, Deferred[None]]] = []
+
+    def __call__(self, activity: Activity) -> None:
+        self.activities.append(activity)
+        for waiting in list(self._waiting):
+            if waiting[0] <= len(self.activities):
+                self._waiting.remove(waiting)
+                waiting[1].callback(None)
+
+    async def wait(self, count: int) -> None:
+        from twisted.internet import reactor
+
+        if len(self.activities) < count:
+            deferred: Deferred[None] = Deferred()
+            self._waiting.append((count, deferred))
+            await deferred.addTimeout(10, reactor)
+        # Who told it goes on with what it does next.
+        await deferLater(reactor, 0)
+
+    def kinds(self) -> list[str]:
+        return [activity.kind for activity in self.activities]
+
+
+class World:
+    def __init__(self, url: str, receiver: Receiver, port: Any) -> None:
+        self.url = url
+        self.receiver = receiver
+        self.port = port
+        self.told = Told()
+        self.reactor = Timed()
+        app = App("3", KEY, SECRET, webhooks=[url])
+        self.sender = WebHookSender((app,), self.reactor, lambda: 1234.5, self.told)
+
+    def notify(self, name: str, **fields: Any) -> None:
+        self.sender.notify(Notify("3", {"name": name, "channel": "a", **fields}))
+
+    def gather(self) -> None:
+        self.reactor.clock.advance(webhooks_module.GATHERING)
+
+
+@pytest_twisted.async_yield_fixture
+async def world(log: Log, clean_reactor: None) -> AsyncIterator[World]:
+    from twisted.internet import reactor
+
+    receiver = Receiver()
+    port = reactor.listenTCP(0, Site(receiver), interface="127.0.0.1")  # type: ignore[attr-defined]
+    url = f"http://user:password@127.0.0.1:{port.getHost().port}/hook?token=t"
+    world = World(url, receiver, port)
+    yield world
+    world.sender.stop()
+    await maybeDeferred(port.stopListening)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_webhook_can_be_verified_by_who_receives_it(world: World) -> None:
+    world.notify("channel_occupied")
+    world.notify("client_event", event="client-x", data="ü", socket_id="1.1")
+    world.gather()
+    await world.receiver.wait(1)
+    (body,) = world.receiver.bodies
+    (request,) = world.receiver.requests
+    header = request.requestHeaders.getRawHeaders
+    webhook = Pusher("3", KEY, SECRET).webhook(
+        key=header("X-Pusher-Key")[0],
+        signature=header("X-Pusher-Signature")[0],
+        body=body,
+        content_type=header("Content-Type")[0],
+    )
+    assert webhook.is_valid
+    assert request.getUser() == b"user"
+    assert request.getPassword() == b"password"
+    assert webhook.time.timestamp() == 1234.5
+    assert webhook.events == [
+        {"name": "channel_occupied", "channel": "a"},
+        {
+            "name": "client_event",
+            "channel": "a",
+            "event": "client-x",
+            "data": "ü",
+            "socket_id": "1.1",
+        },
+    ]
+    await world.told.wait(1)
+    (activity,) = world.told.activities
+    assert activity.kind == "webhook"
+    assert "password" not in (activity.detail or "")
+    assert "token" not in (activity.detail or "")
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_comes_later_is_sent_later(world: World) -> None:
+    for number in range(3):
+        world.notify(str(number))
+        world.gather()
+        await world.told.wait(number + 1)
+    world.gather()
+    assert [event["name"] for event in world.receiver.events()] == ["0", "1", "2"]
+    assert len(world.receiver.bodies) == 3
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_request_holds_a_most_of_events(world: World) -> None:
+    for number in range(250):
+        world.notify(str(number))
+    for count in (1, 2, 3):
+        world.gather()
+        await world.told.wait(count)
+    sizes = [len(json.loads(body)["events"]) for body in world.receiver.bodies]
+    assert sizes == [100, 100, 50]
+    assert [event["name"] for event in world.receiver.events()] == [
+        str(number) for number in range(250)
+    ]
+
+
+@pytest.mark.parametrize("status", [500, 404, 301])
+@pytest_twisted.ensureDeferred
+async def test_what_is_not_taken_is_sent_again_the_very_same(world: World, status: int) -> None:
+    world.receiver.statuses = [status, status]
+    world.notify("first")
+    world.gather()
+    await world.told.wait(1)
+    world.notify("second")
+    for count in (2, 3):
+        world.reactor.clock.advance(60)
+        await world.told.wait(count)
+    world.gather()
+    await world.told.wait(4)
+    assert world.told.kinds() == ["webhook_failed", "webhook_failed", "webhook", "webhook"]
+    bodies = world.receiver.bodies
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert [event["name"] for event in json.loads(bodies[3])["events"]] == ["second"]
+
+
+class Refusing:
+    """In place of an HTTP client: nobody listens."""
+
+    def post(self, *arguments: Any, **options: Any) -> Deferred[None]:
+        return fail(ConnectionRefusedError())
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_waits_grow_and_end_after_five_minutes(world: World) -> None:
+    clock, told = world.reactor.clock, world.told
+    world.sender._client = Refusing()
+    world.notify("lost")
+    world.gather()
+    times = [clock.seconds()]
+    while "given up" not in (told.activities[-1].detail or ""):
+        (call,) = clock.getDelayedCalls()
+        clock.advance(call.getTime() - clock.seconds())
+        times.append(clock.seconds())
+    waits = [after - before for before, after in itertools.pairwise(times)]
+    assert waits[0] < 2
+    assert waits[-1] > 20
+    assert 250 < times[-1] <= 301
+    assert set(told.kinds()) == {"webhook_failed"}
+    assert "ConnectionRefused" in (told.activities[0].detail or "")
+    world.sender._client = None
+    world.notify("next")
+    world.gather()
+    world.gather()
+    await world.receiver.wait(1)
+    assert [event["name"] for event in world.receiver.events()] == ["next"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_url_where_nobody_listens_is_tried_again(world: World) -> None:
+    from twisted.internet import reactor
+
+    await world.port.stopListening()
+    world.notify("a")
+    world.gather()
+    while not world.told.activities:
+        # Twisted asks for the address in a thread, and tries one after the other.
+        world.reactor.clock.advance(0.1)
+        await deferLater(reactor, 0)
+    (activity,) = world.told.activities
+    assert activity.kind == "webhook_failed"
+    assert "trying again" in (activity.detail or "")
+
+
+@pytest.mark.parametrize("answer", [None, ENDLESS])
+@pytest_twisted.ensureDeferred
+async def test_a_receiver_that_does_not_answer_has_ten_seconds(
+    world: World, answer: int | None
+) -> None:
+    world.receiver.statuses = [answer]
+    world.notify("a")
+    world.gather()
+    await world.receiver.wait(1)
+    world.reactor.clock.advance(10)
+    await world.told.wait(1)
+    assert "no reply within 10 seconds" in (world.told.activities[0].detail or "")
+    world.reactor.clock.advance(60)
+    await world.told.wait(2)
+    assert world.told.kinds() == ["webhook_failed", "webhook"]
+
+
+@pytest.mark.parametrize("when", ["gathering", "sending", "reading", "waiting"])
+@pytest_twisted.ensureDeferred
+async def test_a_stopped_sender_sends_no_more_and_leaves_nothing(
+    world: World, when: str
+) -> None:
+    world.receiver.statuses = [{"sending": None, "reading": ENDLESS}.get(when, 500)]
+    world.notify("a")
+    if when != "gathering":
+        world.gather()
+        await world.receiver.wait(1)
+    if when == "waiting":
+        await world.told.wait(1)
+    if when == "reading":
+        from twisted.internet import reactor
+
+        await deferLater(reactor, 0.05)
+    world.sender.stop()
+    world.notify("b")
+    assert world.reactor.clock.getDelayedCalls() == []
+    assert len(world.receiver.bodies) == (0 if when == "gathering" else 1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_waits_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(webhooks_module.MAX_WAITING + 5):
+        world.notify(str(number))
+    world.gather()
+    await world.receiver.wait(1)
+    assert world.receiver.events()[0]["name"] == "5"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_defect_is_logged_and_not_the_end(
+    world: World, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks_module, "dump_bytes", lambda value: 1 / 0)
+    world.notify("a")
+    world.gather()
+    assert len(log.failures) == 1
+    log.failures.clear()
+    monkeypatch.undo()
+    world.notify("b")
+    world.gather()
+    await world.receiver.wait(1)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_tells_of_what_happens(log: Log, clean_reactor: None) -> None:
+    from twisted.internet import reactor
+
+    from txpusher.server import ChannelsServer
+
+    pytest.importorskip("twisted.web.websocket")
+    from .server_client import open_socket
+
+    receiver = Receiver()
+    port = reactor.listenTCP(0, Site(receiver), interface="127.0.0.1")  # type: ignore[attr-defined]
+    url = f"http://127.0.0.1:{port.getHost().port}/"
+    server = ChannelsServer([App("3", KEY, SECRET, webhooks=[url])])
+    await server.listen()
+    socket = await open_socket(server.port)
+    socket.subscribe("presence-a", {"user_id": "1"})
+    await socket.wait("pusher_internal:subscription_succeeded")
+    await receiver.wait(1)
+    assert receiver.events() == [
+        {"name": "channel_occupied", "channel": "presence-a"},
+        {"name": "member_added", "channel": "presence-a", "user_id": "1"},
+    ]
+    socket.raw.transport.loseConnection()
+    await receiver.wait(2)
+    await server.stop()
+    await port.stopListening()

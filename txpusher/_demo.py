@@ -1,0 +1,152 @@
+"""
+``txpusher demo``: a server, a subscriber and three ways to publish, in one process.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.threads import deferToThread
+
+from txpusher import _encryption
+from txpusher._subscriber import Message, Subscriber
+from txpusher.blocking import BlockingPusher
+from txpusher.client import Pusher
+from txpusher.testing import RunningServer
+
+PUBLIC, PRESENCE, ENCRYPTED = "news", "presence-room", "private-encrypted-vault"
+CHANNELS = (PUBLIC, PRESENCE, ENCRYPTED)
+WAYS = ("await", "callback", "blocking")
+
+#: Seconds after which an event that has not arrived counts as lost.
+TIMEOUT = 4.0
+
+
+class Demo:
+    """
+    :param show: Takes each line of the output.
+    :param colours: Whether the output is a terminal that shows colours.
+    """
+
+    def __init__(self, reactor: Any, show: Callable[[str], None], colours: bool) -> None:
+        self._reactor = reactor
+        self._show = show
+        self._colours = colours
+        self._master_key = secrets.token_bytes(32)
+        self._expected = {(channel, way) for channel in CHANNELS for way in WAYS}
+        self._all_came: Deferred[None] = Deferred()
+
+    async def run(self) -> int:
+        """The exit code: 0 where every event arrived, else 1."""
+        started = self._reactor.seconds()
+        server = await RunningServer.start(
+            encryption_master_key_base64=base64.b64encode(self._master_key).decode("ascii"),
+            reactor=self._reactor,
+        )
+        try:
+            publishing = Deferred.fromCoroutine(self._run(server))
+            await publishing.addTimeout(TIMEOUT, self._reactor)
+        except defer.TimeoutError:
+            for channel, way in sorted(self._expected):
+                self._show(self._red(f"✗ {channel}: the event sent with {way} never came"))
+            return 1
+        finally:
+            await server.stop()
+        seconds = self._reactor.seconds() - started
+        count = len(CHANNELS) * len(WAYS)
+        self._show(f"\n{self._green(f'All {count} events arrived.')}  {seconds:.2f} seconds.")
+        return 0
+
+    async def _run(self, server: RunningServer) -> None:
+        pusher = server.pusher()
+        self._show(f"A Channels server listens on {server.host}:{server.port}.\n")
+        subscriber = await Subscriber.connect(
+            self._reactor, server.host, server.port, server.app.key, self._came
+        )
+        try:
+            await self._subscribe(subscriber, pusher)
+            await self._publish(pusher)
+            await self._all_came
+        finally:
+            await subscriber.close()
+
+    async def _subscribe(self, subscriber: Subscriber, pusher: Pusher) -> None:
+        member = {"user_id": "alice", "user_info": {"name": "Alice"}}
+        for channel in CHANNELS:
+            auth = None
+            if channel != PUBLIC:
+                data = member if channel == PRESENCE else None
+                auth = pusher.authenticate(channel, subscriber.socket_id, data)
+                # What opens an encrypted channel is not for the server.
+                auth.pop("shared_secret", None)
+            await subscriber.subscribe(channel, auth)
+            self._show(f"  subscribed to {self._bold(channel)}")
+        self._show("")
+
+    async def _publish(self, pusher: Pusher) -> None:
+        # In a coroutine:
+        for channel in CHANNELS:
+            await pusher.trigger(channel, "greeting", {"sent": "await"})
+        # With callbacks:
+        sent = [
+            pusher.trigger(channel, "greeting", {"sent": "callback"}).addErrback(
+                lambda failure: self._show(self._red(f"✗ {failure.getErrorMessage()}"))
+            )
+            for channel in CHANNELS
+        ]
+        await DeferredList(sent)
+        # Blocking, in a thread:
+        await deferToThread(self._publish_blocking, BlockingPusher.wrap(pusher))
+
+    def _publish_blocking(self, pusher: BlockingPusher) -> None:
+        for channel in CHANNELS:
+            pusher.trigger(channel, "greeting", {"sent": "blocking"})
+
+    def _came(self, message: Message) -> None:
+        channel = message.channel or ""
+        if message.event != "greeting" or channel not in CHANNELS:
+            return
+        data, note = message.data, ""
+        if channel == ENCRYPTED:
+            data = json.loads(
+                _encryption.decrypt(channel, json.dumps(message.data), self._master_key)
+            )
+            note = "  (decrypted by the subscriber)"
+        self._show(
+            f"{self._green('✓')} {self._bold(channel.ljust(25))} {message.event}  "
+            f"{json.dumps(data)}{self._dim(note)}"
+        )
+        self._expected.discard((channel, data["sent"]))
+        if not self._expected and not self._all_came.called:
+            self._all_came.callback(None)
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text
+
+    def _bold(self, text: str) -> str:
+        return self._paint("1", text)
+
+    def _dim(self, text: str) -> str:
+        return self._paint("2", text)
+
+    def _green(self, text: str) -> str:
+        return self._paint("32", text)
+
+    def _red(self, text: str) -> str:
+        return self._paint("31", text)
+
+
+def wants_colours(stream: Any) -> bool:
+    """Whether *stream* is a terminal, and nobody asked for no colours."""
+    return (
+        bool(stream.isatty())
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )

@@ -1,0 +1,13 @@
+"""
+A Channels server for development and tests: no account, no other program.
+
+It speaks the HTTP API and version 7 of the WebSocket protocol, so that any
+Pusher library works with it.  It is one process that keeps everything in
+memory: not for production.  Needs the extra ``txpusher[server]``.
+"""
+
+from txpusher.server._app import App
+from txpusher.server._outputs import Activity
+from txpusher.server._server import ChannelsServer
+
+__all__ = ["Activity", "App", "ChannelsServer"]

@@ -1,0 +1,273 @@
+"""
+The heart of the server: connections, channels, users, events; no I/O, no clock.
+
+Every input is a method call that returns a list of outputs (see
+:mod:`txpusher.server._outputs`), to be carried out in order.  ``now`` is any
+clock that does not go backwards, in seconds, the same one for every call.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from txpusher.server import _messages
+from txpusher.server._app import App
+from txpusher.server._cache import EVENT_LIFETIME, CachedEvent, Expiring
+from txpusher.server._channels import is_cache
+from txpusher.server._client_messages import client_event, sign_in
+from txpusher.server._connection import AppState, Connection
+from txpusher.server._errors import RejectedError, UnauthorizedError
+from txpusher.server._json import load_object
+from txpusher.server._messages import CloseCode
+from txpusher.server._outputs import Activity, Close, Output, Send
+from txpusher.server._subscriptions import (
+    leave,
+    send_due_counts,
+    subscribe,
+    unsubscribe,
+)
+
+
+@attrs.frozen
+class Publication:
+    """One event to some channels, all checked."""
+
+    name: str
+    channels: Sequence[str]
+    data: str
+    socket_id: str | None = None
+
+
+class Hub:
+    """
+    All apps of a server.
+
+    :param apps: Who may connect.
+    :param max_connections: The most connections of all apps together, None for
+        any number; one more is refused with 4100.
+    """
+
+    def __init__(self, apps: Iterable[App], max_connections: int | None = None) -> None:
+        self._apps = {
+            app.id: AppState(app, Expiring[CachedEvent](EVENT_LIFETIME)) for app in apps
+        }
+        self._by_key = {state.app.key: state for state in self._apps.values()}
+        self._max_connections = max_connections
+        self._connections: set[Connection] = set()
+        self._last_socket = 0
+
+    def app(self, app_id: str) -> AppState | None:
+        """The state of one app, to be read."""
+        return self._apps.get(app_id)
+
+    # Connections
+
+    def connect(
+        self, peer: Any, key: str, protocol: str | None, now: float
+    ) -> tuple[Connection | None, list[Output]]:
+        """
+        A client has connected.
+
+        :param peer: Stands for the client in the outputs.
+        :param key: The app's key, from the path.
+        :param protocol: The protocol's version, from the query.
+        :return: The connection, for the calls to come, or None where the client
+            is refused; and what to do.
+        """
+        state = self._by_key.get(key)
+        refusal = self._refusal(state, protocol)
+        if refusal is not None or state is None:
+            code, reason = refusal or (CloseCode.UNKNOWN_APP, "")
+            return None, self.refuse(peer, code, reason, state.app.id if state else "")
+        self._last_socket += 1
+        socket_id = f"{secrets.randbelow(10**9)}.{self._last_socket}"
+        connection = Connection(peer, state, socket_id, now)
+        state.connections[socket_id] = connection
+        self._connections.add(connection)
+        hello = _messages.connection_established(socket_id, state.app.activity_timeout)
+        return connection, [
+            Send([peer], hello),
+            Activity("connected", state.app.id, socket_id),
+        ]
+
+    def refuse(self, peer: Any, code: int, reason: str, app_id: str = "") -> list[Output]:
+        """Turn a client away that has never been connected."""
+        return [
+            Send([peer], _messages.error(code, reason)),
+            Close(peer, code, reason),
+            Activity("refused", app_id, detail=f"{code}: {reason}"),
+        ]
+
+    def _refusal(self, state: AppState | None, protocol: str | None) -> tuple[int, str] | None:
+        if state is None:
+            return CloseCode.UNKNOWN_APP, "there is no app with this key on this server"
+        if not state.app.enabled:
+            return CloseCode.APP_DISABLED, "the app is disabled"
+        if protocol is None:
+            return CloseCode.NO_PROTOCOL, "the query must have protocol=7"
+        if not (protocol.isascii() and protocol.isdigit()):
+            return CloseCode.INVALID_VERSION, "protocol must be a number, such as 7"
+        if protocol not in ("5", "6", "7"):
+            return CloseCode.UNSUPPORTED_PROTOCOL, "protocol must be 5, 6 or 7"
+        most = state.app.max_connections
+        if most is not None and len(state.connections) >= most:
+            return CloseCode.OVER_QUOTA, f"the app has {most} connections already"
+        most = self._max_connections
+        if most is not None and len(self._connections) >= most:
+            return CloseCode.OVER_CAPACITY, f"the server has {most} connections already"
+        return None
+
+    def disconnect(self, connection: Connection) -> list[Output]:
+        """A client is gone; what has gone already stays so."""
+        out: list[Output] = []
+        if not connection.open:
+            return out
+        connection.open = False
+        state = connection.state
+        self._connections.discard(connection)
+        del state.connections[connection.socket_id]
+        if connection.user_id is not None:
+            users = state.users[connection.user_id]
+            users.discard(connection)
+            if not users:
+                del state.users[connection.user_id]
+        for name in list(connection.channels):
+            leave(connection, name, out)
+        out.append(Activity("disconnected", state.app.id, connection.socket_id))
+        return out
+
+    def _end(self, connection: Connection, code: int, reason: str) -> list[Output]:
+        return [Close(connection.peer, code, reason), *self.disconnect(connection)]
+
+    def shutdown(self) -> list[Output]:
+        """The server stops: everyone is told so, and comes back by and by."""
+        everyone = list(self._connections)
+        reason = "the server is shutting down"
+        out: list[Output] = [Close(c.peer, CloseCode.GOING_AWAY, reason) for c in everyone]
+        for connection in everyone:
+            # Nobody is left to be told who went.
+            out += [o for o in self.disconnect(connection) if isinstance(o, Activity)]
+        return out
+
+    # Time
+
+    def tick(self, now: float) -> list[Output]:
+        """Some time has passed: call it about once a second."""
+        out: list[Output] = []
+        for connection in list(self._connections):
+            if connection.silent_for_too_long(now):
+                out += self._end(connection, CloseCode.NO_PONG, "no pong came in time")
+            elif connection.ping_due(now):
+                out.append(Send([connection.peer], _messages.PING))
+        for state in self._apps.values():
+            state.cache.forget(now)
+            send_due_counts(state, out)
+        return out
+
+    # Messages
+
+    def receive(self, connection: Connection, text: str, now: float) -> list[Output]:
+        """A client has sent a message; whatever it is, it is answered or acted on."""
+        out: list[Output] = []
+        if not connection.open:
+            return out
+        try:
+            self._handle(connection, text, now, out)
+        except RejectedError as rejected:
+            out.append(Send([connection.peer], rejected.answer))
+            out.append(self._told(connection, str(rejected)))
+        except UnauthorizedError as unauthorized:
+            reason = str(unauthorized)
+            message = _messages.error(CloseCode.UNAUTHORIZED, reason)
+            out.append(Send([connection.peer], message))
+            out.append(self._told(connection, reason))
+            out += self._end(connection, CloseCode.UNAUTHORIZED, reason)
+        return out
+
+    def _told(self, connection: Connection, detail: str) -> Activity:
+        return Activity("error", connection.state.app.id, connection.socket_id, detail=detail)
+
+    def _handle(self, connection: Connection, text: str, now: float, out: list[Output]) -> None:
+        try:
+            message = load_object(text)
+        except ValueError as error:
+            raise RejectedError(f"a message must be a JSON object: {error}") from None
+        event = message.get("event")
+        if not isinstance(event, str):
+            raise RejectedError("a message must have an event, the name of one")
+        if event.startswith("client-"):
+            client_event(connection, message, now, out)
+        elif event == "pusher:ping":
+            out.append(Send([connection.peer], _messages.PONG))
+        elif event == "pusher:pong":
+            pass
+        elif event == "pusher:subscribe":
+            subscribe(connection, _data(message), now, out)
+        elif event == "pusher:unsubscribe":
+            unsubscribe(connection, _data(message), out)
+        elif event == "pusher:signin":
+            sign_in(connection, _data(message), out)
+        else:
+            raise RejectedError(
+                "a client may send pusher: events that it knows, and client- ones"
+            )
+
+    # The HTTP API
+
+    def publish(
+        self, state: AppState, publications: Iterable[Publication], now: float
+    ) -> list[Output]:
+        """Events from the HTTP API go to the subscribers of their channels."""
+        out: list[Output] = []
+        for publication in publications:
+            left_out = (
+                None
+                if publication.socket_id is None
+                else state.connections.get(publication.socket_id)
+            )
+            for name in publication.channels:
+                channel = state.channels.get(name)
+                if channel is not None or is_cache(name):
+                    message = _messages.channel_event(name, publication.name, publication.data)
+                    if is_cache(name):
+                        state.cache.set(name, CachedEvent(publication.data, message), now)
+                    if channel is not None:
+                        out.append(Send(channel.peers(left_out), message))
+                out.append(
+                    Activity(
+                        "event",
+                        state.app.id,
+                        publication.socket_id,
+                        name,
+                        publication.name,
+                        publication.data,
+                    )
+                )
+        return out
+
+    def terminate(self, state: AppState, user_id: str) -> list[Output]:
+        """End every connection that is signed in as a user."""
+        out: list[Output] = []
+        reason = "the app has ended the connections of this user"
+        message = _messages.error(CloseCode.UNAUTHORIZED, reason)
+        for connection in list(state.users.get(user_id, ())):
+            out.append(Send([connection.peer], message))
+            out += self._end(connection, CloseCode.UNAUTHORIZED, reason)
+        return out
+
+
+def _data(message: dict[str, Any]) -> dict[str, Any]:
+    """The ``data`` of a message, which some clients send as JSON in a string."""
+    data = message.get("data")
+    if isinstance(data, str):
+        try:
+            return load_object(data)
+        except ValueError as error:
+            raise RejectedError(f"data must be a JSON object: {error}") from None
+    if not isinstance(data, dict):
+        raise RejectedError("data must be a JSON object")
+    return data

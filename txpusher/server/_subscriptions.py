@@ -1,0 +1,228 @@
+"""
+Subscribing and leaving: who may, what they are told, and who else hears of it.
+
+Functions over the hub's state; each adds to *out* what is to be done.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from txpusher import _signing
+from txpusher._checks import USER_CHANNEL_PREFIX, check_target, shown
+from txpusher.errors import InvalidRequestError
+from txpusher.server import _messages
+from txpusher.server._channels import (
+    Channel,
+    is_cache,
+    is_presence,
+    is_user_channel,
+    needs_auth,
+)
+from txpusher.server._connection import AppState, Connection
+from txpusher.server._errors import RejectedError, SubscriptionRefusedError
+from txpusher.server._outputs import Activity, Notify, Output, Send
+from txpusher.server._presence import Member
+
+#: The most channels of one connection.
+MAX_CHANNELS_PER_CONNECTION = 10_000
+#: Up to this many subscribers, each change is told at once; above, at each tick:
+#: it is one message to each of them for each of them.
+COUNTED_AT_ONCE = 100
+
+
+def subscribe(
+    connection: Connection, data: Mapping[str, Any], now: float, out: list[Output]
+) -> None:
+    """
+    Act on ``pusher:subscribe``.
+
+    :raises RejectedError: The client is told why not, and goes on.
+    """
+    name = _channel_name(data.get("channel"))
+    if name in connection.channels:
+        raise RejectedError(f"Existing subscription to channel {name}", channel=name)
+    if len(connection.channels) >= MAX_CHANNELS_PER_CONNECTION:
+        raise SubscriptionRefusedError(
+            name,
+            "LimitReached",
+            f"a connection may have {MAX_CHANNELS_PER_CONNECTION} channels",
+            400,
+        )
+    member = _authorize(connection, name, data)
+    state = connection.state
+    channel = state.channels.get(name)
+    if channel is None:
+        channel = state.channels[name] = Channel(name)
+        _notify(state, name, out, name="channel_occupied")
+    joined = channel.join(connection, member)
+    connection.channels[name] = channel
+    me = [connection.peer]
+    summary = {} if channel.members is None else channel.members.summary()
+    out.append(Send(me, _messages.internal("subscription_succeeded", name, summary)))
+    if joined and member is not None:
+        _tell_of_member(state, channel, "member_added", member, out, connection)
+    if is_cache(name):
+        _send_cached(state, name, me, now, out)
+    _count_changed(state, channel, out)
+    out.append(
+        Activity(
+            "subscribed",
+            state.app.id,
+            connection.socket_id,
+            name,
+            user_id=member.user_id if member else None,
+        )
+    )
+
+
+def unsubscribe(connection: Connection, data: Mapping[str, Any], out: list[Output]) -> None:
+    """Act on ``pusher:unsubscribe``; to leave where one is not changes nothing."""
+    name = data.get("channel")
+    if not isinstance(name, str):
+        raise RejectedError("pusher:unsubscribe needs a channel, the name of one")
+    if name in connection.channels:
+        leave(connection, name, out)
+
+
+def leave(connection: Connection, name: str, out: list[Output]) -> None:
+    """Take *connection* out of one of its channels."""
+    state = connection.state
+    channel = connection.channels.pop(name)
+    member = channel.leave(connection)
+    out.append(Activity("unsubscribed", state.app.id, connection.socket_id, name))
+    if member is not None:
+        _tell_of_member(state, channel, "member_removed", member, out)
+    if channel.subscribers:
+        _count_changed(state, channel, out)
+    else:
+        del state.channels[name]
+        state.counts_due.pop(name, None)
+        _notify(state, name, out, name="channel_vacated")
+
+
+def send_due_counts(state: AppState, out: list[Output]) -> None:
+    """Tell the larger channels how many they are by now."""
+    for name in state.counts_due:
+        _send_count(state, state.channels[name], out)
+    state.counts_due.clear()
+
+
+def _channel_name(name: object) -> str:
+    try:
+        return check_target(name)
+    except InvalidRequestError as error:
+        if isinstance(name, str):
+            raise SubscriptionRefusedError(
+                name, "InvalidChannelName", str(error), 400
+            ) from None
+        raise RejectedError(f"pusher:subscribe: {error}") from None
+
+
+def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Member | None:
+    """Whether the subscription is allowed; as whom, on a presence channel."""
+    if is_user_channel(name):
+        if name != f"{USER_CHANNEL_PREFIX}{connection.user_id or ''}":
+            raise _auth_error(name, "the connection is not signed in as this user")
+        return None
+    if not needs_auth(name):
+        return None
+    channel_data = data.get("channel_data")
+    if channel_data is not None and not isinstance(channel_data, str):
+        raise _auth_error(name, f"channel_data must be a string, not {shown(channel_data)}")
+    app = connection.state.app
+    signs = "the socket id, the channel and the channel_data"
+    if not authentic(
+        data.get("auth"),
+        app.key,
+        lambda: _signing.channel_signature(
+            app.secret, connection.socket_id, name, channel_data
+        ),
+    ):
+        raise _auth_error(
+            name, f"the auth must be the app's key, a colon and the signature of {signs}"
+        )
+    if not is_presence(name):
+        return None
+    try:
+        return Member.parse(channel_data or "")
+    except ValueError as error:
+        raise _auth_error(name, f"channel_data of a presence channel: {error}") from None
+
+
+def authentic(auth: object, key: str, signature: Callable[[], str]) -> bool:
+    """
+    Whether *auth* is ``<key>:<signature>``.
+
+    :param signature: Makes the right one; what it is to sign may be no text
+        that UTF-8 can express, and then nothing is right.
+    """
+    if not isinstance(auth, str):
+        return False
+    given_key, _, given = auth.partition(":")
+    try:
+        right = signature()
+    except UnicodeEncodeError:
+        return False
+    same_key = hmac.compare_digest(
+        given_key.encode("utf-8", "replace"), key.encode("utf-8", "replace")
+    )
+    return _signing.same_signature(given, right) and same_key
+
+
+def _auth_error(channel: str, message: str) -> SubscriptionRefusedError:
+    return SubscriptionRefusedError(channel, "AuthError", message, 401)
+
+
+def _send_cached(
+    state: AppState, name: str, me: list[Any], now: float, out: list[Output]
+) -> None:
+    cached = state.cache.get(name, now)
+    if cached is not None:
+        out.append(Send(me, cached.message))
+    else:
+        out.append(Send(me, _messages.cache_miss(name)))
+        _notify(state, name, out, name="cache_miss")
+
+
+def _tell_of_member(
+    state: AppState,
+    channel: Channel,
+    event: str,
+    member: Member,
+    out: list[Output],
+    but: Connection | None = None,
+) -> None:
+    fields = member.fields() if event == "member_added" else {"user_id": member.user_id}
+    out.append(Send(channel.peers(but), _messages.internal(event, channel.name, fields)))
+    _notify(state, channel.name, out, name=event, user_id=member.user_id)
+
+
+def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None:
+    if (
+        not state.app.subscription_counts
+        or channel.members is not None
+        or is_user_channel(channel.name)
+    ):
+        return
+    if len(channel.subscribers) > COUNTED_AT_ONCE:
+        state.counts_due[channel.name] = None
+    else:
+        state.counts_due.pop(channel.name, None)
+        _send_count(state, channel, out)
+
+
+def _send_count(state: AppState, channel: Channel, out: list[Output]) -> None:
+    count = {"subscription_count": len(channel.subscribers)}
+    message = _messages.internal("subscription_count", channel.name, count)
+    out.append(Send(channel.peers(), message))
+    _notify(state, channel.name, out, name="subscription_count", **count)
+
+
+def _notify(
+    state: AppState, channel: str, out: list[Output], *, name: str, **fields: Any
+) -> None:
+    if state.app.webhooks and not is_user_channel(channel):
+        out.append(Notify(state.app.id, {"name": name, "channel": channel, **fields}))
