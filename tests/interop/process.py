@@ -1,0 +1,52 @@
+"""Child processes that end with the test run, whatever happens to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+
+from .requirements import HERE
+
+
+class Process:
+    """
+    A program in a process group of its own, what it prints kept for error messages.
+
+    Its standard input is a pipe that closes when the test run ends, even by a
+    signal; the scripts here end then.
+    """
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = subprocess.Popen(
+            command,
+            cwd=HERE,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.PIPE,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.poll()
+
+    @property
+    def output(self) -> str:
+        """The end of what it has printed."""
+        self._output.seek(0)
+        return self._output.read()[-4000:].decode("utf-8", "replace")
+
+    def stop(self) -> None:
+        """End the whole group: nothing that runs here has anything to save."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process.stdin.close()
+        self._output.close()

@@ -1,0 +1,264 @@
+"""Our own server, for pusher-js and laravel-echo: what soketi does not do, or otherwise."""
+
+from __future__ import annotations
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import gatherResults
+
+from txpusher import ForbiddenError
+
+from . import servers
+from .servers import APP_ID, KEY, SECRET, Address, free_ports
+
+
+@pytest.fixture(scope="module")
+def server(embedded):
+    return embedded
+
+
+class TestChannels:
+    @pytest_twisted.ensureDeferred
+    async def test_empty_data_arrives(self, pusher, connect, name):
+        channel = name("room")
+        subscriber = await connect()
+        await subscriber.subscribe(channel)
+        await pusher.trigger(channel, "event", "")
+        assert await subscriber.event(channel, "event") == ""
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_name_that_ends_in_a_semicolon_works_in_a_path(self, pusher, connect, name):
+        channel = name("presence-room") + ";"
+        subscriber = await connect(member={"user_id": "1"})
+        await subscriber.subscribe(channel)
+        assert (await pusher.channel_info(channel))["occupied"] is True
+        assert (await pusher.channel_users(channel))["users"] == [{"id": "1"}]
+
+
+class TestSubscriptionCount:
+    @pytest.mark.parametrize("kind", ["room", "private-room", "private-encrypted-room"])
+    @pytest_twisted.ensureDeferred
+    async def test_it_is_told_at_each_change(self, connect, name, kind):
+        channel = name(kind)
+        first, second = await connect(), await connect()
+        await first.subscribe(channel)
+        assert await first.event(channel, "pusher:subscription_count") == count(1)
+        await second.subscribe(channel)
+        assert await first.event(channel, "pusher:subscription_count") == count(2)
+        assert await second.event(channel, "pusher:subscription_count") == count(2)
+        assert await first.call("subscription_count", channel=channel) == 2
+        await second.disconnect()
+        assert await first.event(channel, "pusher:subscription_count") == count(1)
+
+    @pytest_twisted.ensureDeferred
+    async def test_it_is_not_told_on_presence_channels(self, pusher, connect, name):
+        channel = name("presence-room")
+        subscriber = await connect(member={"user_id": "1"})
+        await subscriber.subscribe(channel)
+        await pusher.trigger(channel, "last", None)
+        await subscriber.event(channel, "last")
+        told = [m["event"] for m in subscriber.inbox.received if m["type"] == "message"]
+        assert "pusher_internal:subscription_count" not in told
+
+
+def count(number: int) -> dict[str, int]:
+    return {"subscription_count": number}
+
+
+class TestClientEvents:
+    @pytest_twisted.ensureDeferred
+    async def test_on_public_channels_they_go_nowhere(self, pusher, connect, name):
+        channel = name("room")
+        sender, other = await connect(), await connect()
+        await sender.subscribe(channel)
+        await other.subscribe(channel)
+        await sender.trigger(channel, "client-typing", 1)
+        # pusher-js sends in order, so the server has dealt with it by then.
+        await sender.subscribe(name("room"))
+        await pusher.trigger(channel, "last", None)
+        await other.event(channel, "last")
+        assert other.events(channel) == [("last", None)]
+
+    @pytest_twisted.ensureDeferred
+    async def test_too_many_in_a_second_are_refused_with_4301(self, pusher, connect, name):
+        channel = name("private-room")
+        sender, other = await connect(), await connect()
+        await sender.subscribe(channel)
+        await other.subscribe(channel)
+        # Enough that no clock could spread them over seconds of ten each.
+        await gatherResults(
+            [
+                sender.call("trigger", channel=channel, event="client-n", data=n)
+                for n in range(50)
+            ]
+        )
+        await sender.error(4301)
+        await pusher.trigger(channel, "last", None)
+        await sender.event(channel, "last")
+        await other.event(channel, "last")
+        arrived = [data for event, data in other.events(channel) if event == "client-n"]
+        assert arrived[:10] == list(range(10))
+        assert len(arrived) < 50
+
+
+class TestQueries:
+    @pytest_twisted.ensureDeferred
+    async def test_trigger_returns_the_info_asked_for(self, pusher, connect, name):
+        presence, private = name("presence-room"), name("private-room")
+        for _ in range(2):
+            subscriber = await connect(member={"user_id": "1"})
+            await subscriber.subscribe(presence, private)
+        both = await pusher.trigger([presence, private], "event", 1, info="subscription_count")
+        assert both["channels"] == {
+            presence: {"subscription_count": 2},
+            private: {"subscription_count": 2},
+        }
+        one = await pusher.trigger(
+            presence, "event", 1, info=["user_count", "subscription_count"]
+        )
+        assert one["channels"] == {presence: {"user_count": 1, "subscription_count": 2}}
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_batch_returns_the_info_of_each_event(self, pusher, connect, name):
+        occupied = name("room")
+        subscriber = await connect()
+        await subscriber.subscribe(occupied)
+        event = {"name": "event", "data": 1}
+        reply = await pusher.trigger_batch(
+            [
+                {**event, "channel": occupied, "info": "subscription_count"},
+                {**event, "channel": name("room")},
+                {**event, "channel": name("room"), "info": "subscription_count"},
+            ]
+        )
+        assert reply["batch"] == [{"subscription_count": 1}, {}, {"subscription_count": 0}]
+
+    @pytest_twisted.ensureDeferred
+    async def test_channels_lists_user_counts(self, pusher, connect, name):
+        channel = name("presence-listed")
+        subscriber = await connect(member={"user_id": "1"})
+        await subscriber.subscribe(channel, name("room"))
+        listed = await pusher.channels(filter_by_prefix="presence-listed", info="user_count")
+        assert listed == {"channels": {channel: {"user_count": 1}}}
+
+    @pytest_twisted.ensureDeferred
+    async def test_channel_info_has_the_stored_event(self, pusher, connect, name):
+        channel = name("cache-room")
+        subscriber = await connect()
+        await subscriber.subscribe(channel)
+        await pusher.trigger(channel, "event", {"a": 1})
+        info = await pusher.channel_info(channel, info="cache")
+        assert info["cache"]["data"] == '{"a":1}'
+
+
+class TestKeepAlive:
+    @pytest_twisted.ensureDeferred
+    async def test_a_client_that_answers_pings_stays_connected(self, connect, pusher, name):
+        channel = name("room")
+        subscriber = await connect()
+        await subscriber.call("leave_pings_to_the_server")
+        await subscriber.subscribe(channel)
+        for _ in range(2):
+            await subscriber.report("message", event="pusher:ping")
+        await pusher.trigger(channel, "event", 1)
+        assert await subscriber.event(channel, "event") == 1
+
+    @pytest_twisted.async_yield_fixture
+    async def server(self):
+        async with servers.embedded(activity_timeout=1, pong_timeout=1) as address:
+            yield address
+
+
+class TestRefused:
+    @pytest_twisted.ensureDeferred
+    async def test_a_disabled_app_closes_with_4003(self, subscribers, server):
+        subscriber = subscribers()
+        await subscriber.open(server)
+        await subscriber.error(4003)
+        await subscriber.state("disconnected")
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_disabled_app_is_a_forbidden_error(self, pusher):
+        with pytest.raises(ForbiddenError) as caught:
+            await pusher.trigger("room", "event", 1)
+        assert caught.value.status == 403
+
+    @pytest_twisted.async_yield_fixture
+    async def server(self):
+        async with servers.embedded(enabled=False) as address:
+            yield address
+
+
+class TestQuota:
+    @pytest_twisted.ensureDeferred
+    async def test_one_connection_too_many_closes_with_4004(self, connect, subscribers, server):
+        await connect()
+        second = subscribers()
+        await second.open(server)
+        await second.error(4004)
+        await second.state("disconnected")
+
+    @pytest_twisted.async_yield_fixture
+    async def server(self):
+        async with servers.embedded(max_connections=1) as address:
+            yield address
+
+
+class TestRestart:
+    @pytest_twisted.ensureDeferred
+    async def test_everything_goes_on_after_a_restart_on_the_same_port(
+        self, restartable, connect, pusher, name
+    ):
+        private, presence = name("private-room"), name("presence-room")
+        user = {"id": name("user")}
+        subscriber = await connect(member={"user_id": "1"}, user=user)
+        other = await connect(member={"user_id": "2"})
+        await subscriber.sign_in()
+        await subscriber.subscribe(private, presence)
+        await other.subscribe(private, presence)
+        before = subscriber.socket_id
+        await restartable.restart()
+        assert await subscriber.connected() != before
+        await other.connected()
+        for each in (subscriber, other):
+            await each.event(private, "pusher:subscription_succeeded")
+            await each.event(presence, "pusher:subscription_succeeded")
+        await subscriber.signed_in()
+        assert (await pusher.channel_info(presence, info="user_count"))["user_count"] == 2
+        await pusher.trigger(private, "event", 1)
+        assert await subscriber.event(private, "event") == 1
+        await other.trigger(presence, "client-typing", 2)
+        assert await subscriber.event(presence, "client-typing") == 2
+        await pusher.send_to_user(user["id"], "event", 3)
+        assert await subscriber.user_event("event") == 3
+
+    @pytest_twisted.async_yield_fixture
+    async def restartable(self):
+        server = Restartable()
+        await server.start()
+        yield server
+        await server.stop()
+
+    @pytest.fixture
+    def server(self, restartable):
+        return restartable.address
+
+
+class Restartable:
+    """A server that can be stopped and started on one port."""
+
+    def __init__(self):
+        self.address = Address(free_ports(1)[0])
+
+    async def start(self):
+        from txpusher.server import App, ChannelsServer
+
+        self._server = ChannelsServer(apps=[App(APP_ID, KEY, SECRET)])
+        await self._server.listen(port=self.address.port)
+
+    async def stop(self):
+        await self._server.stop()
+
+    async def restart(self):
+        await self.stop()
+        await self.start()
