@@ -1,0 +1,12 @@
+"""
+How fast txpusher is, and how it holds out, beside other libraries in the same run.
+
+Plain scripts, started by hand::
+
+    python -m tests.benchmarks.throughput     events per second, CPU and memory, beside peers
+    python -m tests.benchmarks.soak           a million triggers against a server with faults
+    python -m tests.benchmarks.server_load    txpusher's server beside soketi
+
+Each stops by itself and talks to 127.0.0.1 only.  Ratios within one run say
+something; absolute figures are those of one machine at one moment.
+"""

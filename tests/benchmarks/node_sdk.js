@@ -1,0 +1,58 @@
+// The official Node.js server SDK's trigger, with an agent that keeps connections.
+//
+// One argument, JSON: the port, whether to use TLS, requests in flight, seconds to
+// warm up and to measure, channels to spread over.  Prints one JSON object.
+
+"use strict";
+
+const Pusher = require("pusher");
+
+const plan = JSON.parse(process.argv[2]);
+const { Agent } = require(plan.tls ? "https" : "http");
+
+const pusher = new Pusher({
+  appId: plan.app_id,
+  key: plan.key,
+  secret: plan.secret,
+  host: "127.0.0.1",
+  port: String(plan.port),
+  useTLS: plan.tls,
+  agent: new Agent({ keepAlive: true, maxSockets: plan.in_flight }),
+});
+
+let number = 0;
+
+async function one() {
+  number += 1;
+  const reply = await pusher.trigger(
+    `channel-${number % plan.channels}`,
+    "benchmark-event",
+    { number, text: plan.text },
+  );
+  if ((await reply.text()) !== "{}") throw new Error("not the reply of the sink");
+}
+
+async function until(deadline) {
+  while (performance.now() < deadline) await one();
+}
+
+async function keepFor(seconds) {
+  const before = number;
+  const deadline = performance.now() + seconds * 1000;
+  await Promise.all(Array.from({ length: plan.in_flight }, () => until(deadline)));
+  return number - before;
+}
+
+(async () => {
+  await keepFor(plan.warm_up);
+  const cpu = process.cpuUsage();
+  const began = performance.now();
+  const events = await keepFor(plan.seconds);
+  const seconds = (performance.now() - began) / 1000;
+  const used = process.cpuUsage(cpu);
+  console.log(JSON.stringify({ events, seconds, cpu: (used.user + used.system) / 1e6 }));
+  process.exit(0);
+})().catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

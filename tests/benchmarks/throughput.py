@@ -1,0 +1,297 @@
+"""
+Events per second and CPU time per event: txpusher and its peers, in one run.
+
+    python -m tests.benchmarks.throughput [--quick] [--rst] [--only NAME ...]
+
+Each measurement is made in a process of its own, after a warm-up, one after
+the other in rounds; the tables show the medians of the rounds, and of the
+ratios within a round.  What they send to is an nginx that answers ``{}``, over
+plain HTTP and over TLS.  Then: what many events that wait cost, and what the
+import costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from tests.benchmarks import targets
+from tests.benchmarks.harness import (
+    APP_ID,
+    HERE,
+    KEY,
+    SECRET,
+    BenchmarkError,
+    Sink,
+    median,
+    nginx_sink,
+    node_modules,
+    note,
+    run_child,
+    run_program,
+    show_table,
+    stop_on_signals,
+)
+from tests.benchmarks.measuring import CHANNELS, IN_FLIGHT, IN_FLIGHT_EVENTS, TEXT, THREADS
+from tests.benchmarks.pending import Pending
+from tests.benchmarks.targets import Figure
+
+_EVENTS = f"{IN_FLIGHT_EVENTS} events waiting"
+LABELS = {
+    "trigger": f"txpusher Pusher.trigger, {IN_FLIGHT} in flight",
+    "publisher": f"txpusher BatchPublisher.trigger, {_EVENTS}",
+    "publisher-one-channel": "txpusher BatchPublisher.trigger, all on one channel",
+    "batch": f"txpusher Pusher.trigger_batch of 10, {IN_FLIGHT} in flight",
+    "blocking-1": "txpusher BlockingPusher.trigger, 1 thread",
+    "blocking-8": f"txpusher BlockingPusher.trigger, {THREADS} threads",
+    "blocking-publisher": f"txpusher BlockingBatchPublisher.trigger, {THREADS} threads",
+    "blocking-publisher-submit": f"txpusher BlockingBatchPublisher.submit, {THREADS} threads",
+    "requests-1": "Python SDK, requests, trigger, 1 thread",
+    "requests-8": f"Python SDK, requests, trigger, {THREADS} threads",
+    "requests-batch": "Python SDK, requests, trigger_batch of 10, 1 thread",
+    "aiohttp": f"Python SDK, aiohttp, trigger, {IN_FLIGHT} in flight",
+    "aiohttp-batch": f"Python SDK, aiohttp, trigger_batch of 10, {IN_FLIGHT} in flight",
+    "node": f"Node SDK, keep-alive agent, trigger, {IN_FLIGHT} in flight",
+    "treq": f"plain treq, same requests, {IN_FLIGHT} in flight",
+}
+
+#: In which order they are measured: next to each other what is compared, so that
+#: whatever else the machine does meanwhile is the same for both.
+ORDER = (
+    "trigger",
+    "aiohttp",
+    "node",
+    "treq",
+    "batch",
+    "aiohttp-batch",
+    "publisher",
+    "publisher-one-channel",
+    "requests-batch",
+    "blocking-1",
+    "requests-1",
+    "blocking-8",
+    "requests-8",
+    "blocking-publisher",
+    "blocking-publisher-submit",
+)
+
+#: How often each import is timed.
+IMPORTS = 15
+
+
+@attrs.frozen
+class Effort:
+    """How long to measure, and how often."""
+
+    rounds: int
+    warm_up: float
+    seconds: float
+    pending: int
+
+    @property
+    def timeout(self) -> float:
+        """Seconds within which any child is done."""
+        return 60 + 20 * (self.warm_up + self.seconds)
+
+
+THOROUGH = Effort(rounds=9, warm_up=0.4, seconds=1.0, pending=100_000)
+QUICK = Effort(rounds=1, warm_up=0.3, seconds=0.7, pending=20_000)
+
+
+def run_subject(name: str, sink: Sink, effort: Effort, *, tls: bool) -> tuple[float, float]:
+    """Measure one subject once: events per second, CPU microseconds per event."""
+    port = sink.tls_port if tls else sink.port
+    plan: dict[str, Any] = {
+        "port": port,
+        "warm_up": effort.warm_up,
+        "seconds": effort.seconds,
+    }
+    if name == "node":
+        got = _run_node({**plan, "tls": tls}, sink, effort)
+    else:
+        plan |= {"subject": name, "ca": sink.ca if tls else None}
+        env = {"SSL_CERT_FILE": sink.ca} if tls else {}
+        got = run_child("subjects", plan, timeout=effort.timeout, env=env)
+    return got["events"] / got["seconds"], 1e6 * got["cpu"] / got["events"]
+
+
+def _run_node(plan: dict[str, Any], sink: Sink, effort: Effort) -> dict[str, Any]:
+    env = {"NODE_PATH": str(node_modules("pusher")), "NODE_EXTRA_CA_CERTS": sink.ca}
+    plan |= {
+        "app_id": APP_ID,
+        "key": KEY,
+        "secret": SECRET,
+        "in_flight": IN_FLIGHT,
+        "channels": CHANNELS,
+        "text": TEXT,
+    }
+    command = [shutil.which("node") or "node", str(HERE / "node_sdk.js"), json.dumps(plan)]
+    return run_program(command, timeout=effort.timeout, env=env)
+
+
+def measure_all(names: Iterable[str], sink: Sink, effort: Effort) -> dict[str, Figure]:
+    """
+    What interleaved rounds measure, plain and TLS.
+
+    A subject that does not work is left out, and why is said.
+    """
+    ordered = sorted(names, key=ORDER.index)
+    pairs = [(name, tls) for tls in (False, True) for name in ordered]
+    rounds: dict[tuple[str, bool], list[tuple[float, float]]] = {pair: [] for pair in pairs}
+    for number in range(1, effort.rounds + 1):
+        note(f"round {number} of {effort.rounds}")
+        for name, tls in pairs:
+            if (name, tls) not in rounds:
+                continue
+            try:
+                measured = run_subject(name, sink, effort, tls=tls)
+            except BenchmarkError as error:
+                note(f"left out: {LABELS[name]}{', TLS' if tls else ''}: {error}")
+                del rounds[name, tls]
+            else:
+                rounds[name, tls].append(measured)
+    return {
+        f"{name}/tls" if tls else name: Figure(
+            tuple(rate for rate, _ in measured), tuple(cpu for _, cpu in measured)
+        )
+        for (name, tls), measured in rounds.items()
+    }
+
+
+def throughput_rows(
+    names: Iterable[str], figures: dict[str, Figure]
+) -> Iterator[tuple[str, str, str, str, str]]:
+    """The table: a line for each subject, plain and TLS side by side."""
+    for name in names:
+        cells = []
+        for key in (name, f"{name}/tls"):
+            figure = figures.get(key)
+            cells += (
+                ["-", "-"] if figure is None else [f"{figure.rate:,.0f}", f"{figure.cpu:.0f}"]
+            )
+        yield LABELS[name], cells[0], cells[1], cells[2], cells[3]
+
+
+def import_ratio() -> tuple[float, float]:
+    """CPU seconds of ``import txpusher`` and of ``import treq``, medians."""
+    program = (
+        "import json, sys, time; began = time.process_time(); __import__(sys.argv[1]);"
+        "print(json.dumps({'seconds': time.process_time() - began}))"
+    )
+    taken: dict[str, list[float]] = {"txpusher": [], "treq": []}
+    # Both compiled, as installed packages are, whatever the environment says.
+    with tempfile.TemporaryDirectory() as cache:
+        env = {"PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
+        for number in range(IMPORTS + 1):
+            for module, times in taken.items():
+                got = run_program([sys.executable, "-c", program, module], timeout=60, env=env)
+                # The first compiles.
+                if number:
+                    times.append(got["seconds"])
+    return median(taken["txpusher"]), median(taken["treq"])
+
+
+def pending_of(kind: str, sink: Sink, effort: Effort) -> Pending:
+    """Offer many events at once, in a process of its own."""
+    got = run_child(
+        "pending",
+        {"kind": kind, "port": sink.port, "count": effort.pending},
+        timeout=300,
+    )
+    return Pending(**got)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.throughput",
+        description="Events per second and CPU per event, txpusher beside its peers.",
+    )
+    extras = ("pending", "import")
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--rounds", type=int, help="how many rounds")
+    parser.add_argument("--rst", action="store_true", help="tables in reStructuredText")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=[*LABELS, *extras],
+        help=f"measure only these of: {', '.join([*LABELS, *extras])}",
+    )
+    options = parser.parse_args(arguments)
+    stop_on_signals()
+    effort = QUICK if options.quick else THOROUGH
+    if options.rounds is not None:
+        effort = attrs.evolve(effort, rounds=max(1, options.rounds))
+    wanted = options.only or [*LABELS, *extras]
+    names = [name for name in LABELS if name in wanted]
+    show = functools.partial(show_table, rst=options.rst)
+
+    reached: list[targets.Target] = []
+    with nginx_sink() as sink:
+        if names:
+            reached += _throughput(names, sink, effort, show)
+        if "pending" in wanted:
+            reached += _pending(sink, effort, show)
+    if "import" in wanted:
+        ours, treq = import_ratio()
+        note(f"import txpusher {ours * 1000:.0f} ms, import treq {treq * 1000:.0f} ms of CPU")
+        reached.append(targets.of_start(ours / treq))
+    show(
+        "Targets",
+        ("Target", "wanted", "measured", "met"),
+        [target.row() for target in reached],
+    )
+    return 0
+
+
+def _throughput(
+    names: list[str], sink: Sink, effort: Effort, show: Callable[..., None]
+) -> list[targets.Target]:
+    figures = measure_all(names, sink, effort)
+    show(
+        f"Throughput: medians of {effort.rounds} rounds of {effort.seconds:g} s",
+        ("One way to publish", "events/s", "CPU us/event", "TLS events/s", "TLS CPU us/event"),
+        throughput_rows(names, figures),
+    )
+    show(
+        "Ratios",
+        ("Compared in the same run", "events/s", "CPU per event"),
+        targets.ratio_rows(figures),
+    )
+    return list(targets.of_throughput(figures))
+
+
+def _pending(sink: Sink, effort: Effort, show: Callable[..., None]) -> list[targets.Target]:
+    kinds = {"trigger": "Pusher", "publisher": "BatchPublisher"}
+    results = {name: pending_of(kind, sink, effort) for kind, name in kinds.items()}
+    show(
+        f"{effort.pending:,} events offered at once",
+        ("Offered to", "bytes each", "sockets", "accepted", "seconds"),
+        [
+            (
+                name,
+                f"{result.bytes_each:.0f}",
+                str(result.sockets),
+                str(result.accepted),
+                f"{result.seconds:.1f}",
+            )
+            for name, result in results.items()
+        ],
+    )
+    return [
+        target
+        for name, result in results.items()
+        for target in targets.of_pending(name, result)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
