@@ -1,0 +1,277 @@
+"""The README and the changelog: they render, and what they say is so."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
+
+import txpusher
+from txpusher import errors
+from txpusher.__main__ import _parser
+from txpusher.server import ChannelsServer
+from txpusher.testing import RunningServer
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.rst"
+CHANGELOG = ROOT / "CHANGELOG.rst"
+
+#: What a variable of the examples is; where it may be either, both.
+VARIABLES: dict[str, tuple[Any, ...]] = {
+    "txpusher": (txpusher,),
+    "pusher": (txpusher.Pusher,),
+    "blocking": (txpusher.BlockingPusher,),
+    "publisher": (txpusher.BatchPublisher, txpusher.BlockingBatchPublisher),
+    "lobby": (txpusher.Channel,),
+    "webhook": (txpusher.WebHook,),
+    "error": (txpusher.PusherError, txpusher.APIError),
+    "attempt": (txpusher.Attempt,),
+    "server": (ChannelsServer,),
+    "running": (RunningServer,),
+    "channels": (RunningServer,),
+}
+
+#: What makes a client, and so takes every setting.
+MAKE_CLIENTS = [
+    txpusher.Pusher,
+    txpusher.Pusher.from_url,
+    txpusher.Pusher.from_env,
+    txpusher.BlockingPusher.from_env,
+    txpusher.configure,
+]
+
+ILLUSTRATED = {
+    "json_dumps": "compact, UTF-8 kept",
+    "json_loads": "json.loads",
+    "retry": "RetryPolicy()",
+}
+
+
+def parsed(path: Path) -> nodes.document:
+    """The document, as an index page would read it; a warning is an error."""
+    strict = {
+        "report_level": 2,
+        "halt_level": 2,
+        "raw_enabled": False,
+        "file_insertion_enabled": False,
+        # Whether Pygments is installed is not what is asked here.
+        "syntax_highlight": "none",
+    }
+    return publish_doctree(path.read_text("utf-8"), settings_overrides=strict)
+
+
+@pytest.fixture(scope="module")
+def readme() -> nodes.document:
+    return parsed(README)
+
+
+def blocks(document: nodes.document, language: str | None) -> list[str]:
+    """The literal blocks in a language; None for those in none."""
+    return [
+        block.astext()
+        for block in document.findall(nodes.literal_block)
+        if (language in block["classes"] if language else not block["classes"])
+    ]
+
+
+def section(document: nodes.document, title: str) -> nodes.section:
+    [found] = [part for part in document.findall(nodes.section) if part[0].astext() == title]
+    return found
+
+
+def rows(part: nodes.section) -> list[list[str]]:
+    """The cells of the one table of a section, its header left out."""
+    [table] = part.findall(nodes.table)
+    [body] = table.findall(nodes.tbody)
+    return [[cell.astext() for cell in row] for row in body]
+
+
+def trees(document: nodes.document) -> Iterator[ast.AST]:
+    for block in blocks(document, "python"):
+        yield compile(block, block, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("path", [README, CHANGELOG], ids=lambda path: path.name)
+def test_it_renders_without_a_warning(path):
+    assert parsed(path).astext()
+
+
+def test_a_warning_would_be_noticed(tmp_path):
+    wrong = tmp_path / "wrong.rst"
+    wrong.write_text("Title\n====\n\nSee nowhere_.\n", "utf-8")
+    with pytest.raises(Exception, match="Title underline too short"):
+        parsed(wrong)
+
+
+def test_the_changelog_tells_of_this_version():
+    document = parsed(CHANGELOG)
+    titles = [title.astext() for title in document.findall(nodes.title)]
+    titles += [title.astext() for title in document.findall(nodes.subtitle)]
+    assert txpusher.__version__ in titles
+
+
+@pytest.mark.parametrize("name", ["demo", "test"])
+def test_a_command_is_one_line_that_makes_its_own_environment(name):
+    text = README.read_text("utf-8")
+    [block] = re.findall(rf"^\.\. command: {name}\n.*::.*\n\n((?:    .*\n)+)\n", text, re.M)
+    assert re.fullmatch(r"    python3 -m venv \.venv && \S.*\n", block)
+
+
+def test_every_example_compiles_and_its_imports_exist(readme):
+    imported = 0
+    for tree in trees(readme):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("txpusher"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name), ast.unparse(node)
+                    imported += 1
+    assert imported > 10
+
+
+def test_every_attribute_in_the_examples_exists(readme):
+    checked = 0
+    for tree in trees(readme):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                kinds = VARIABLES.get(node.value.id, ())
+                checked += bool(kinds)
+                assert not kinds or any(_has(kind, node.attr) for kind in kinds), ast.unparse(
+                    node
+                )
+    assert checked > 40
+
+
+def _has(kind: Any, name: str) -> bool:
+    # What is set in __init__ is not on the class, but in its docstring.
+    documented = f":ivar {name}:" in (kind.__doc__ or "")
+    return hasattr(kind, name) or documented
+
+
+def _callee(call: ast.Call, names: dict[str, Any]) -> list[Any]:
+    """The functions that a call may mean, bound to no instance."""
+    function = call.func
+    if isinstance(function, ast.Name):
+        return [names[function.id]] if function.id in names else []
+    if not isinstance(function, ast.Attribute) or not isinstance(function.value, ast.Name):
+        return []
+    of = function.value.id
+    kinds = (names[of],) if of in names else VARIABLES.get(of, ())
+    return [getattr(kind, function.attr) for kind in kinds if hasattr(kind, function.attr)]
+
+
+def _accepts(function: Any, call: ast.Call) -> bool:
+    signature = inspect.signature(function)
+    arguments = [None] * len(call.args)
+    if next(iter(signature.parameters), None) == "self":
+        arguments.insert(0, None)
+    try:
+        signature.bind(*arguments, **{keyword.arg: None for keyword in call.keywords})
+    except TypeError:
+        return False
+    if function in MAKE_CLIENTS:
+        settings = {field.name for field in attrs.fields(txpusher.Config) if field.init}
+        settings |= {"reactor", "http_client", "clock", "on_attempt"}
+        return {keyword.arg for keyword in call.keywords} <= settings
+    return True
+
+
+def test_every_call_in_the_examples_fits_the_signature(readme):
+    checked = 0
+    names = {name: getattr(txpusher, name) for name in txpusher.__all__}
+    for tree in trees(readme):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and (functions := _callee(node, names)):
+                assert any(_accepts(f, node) for f in functions), ast.unparse(node)
+                checked += 1
+    assert checked > 40
+
+
+def test_the_list_of_errors_is_the_tree_of_errors(readme):
+    [tree] = [block for block in blocks(readme, None) if block.startswith("PusherError")]
+    above: list[str] = ["Exception"]
+    listed = []
+    for line in tree.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 4
+        kind = getattr(errors, name)
+        assert kind.__bases__[0].__name__ == above[depth]
+        if re.match(r" *\w+ +\d{3}", line):
+            assert errors.error_class_for(int(line.split()[1].rstrip(":"))) is kind
+        above[depth + 1 :] = [name]
+        listed.append(name)
+    assert sorted(listed) == sorted(errors.__all__)
+
+
+def _shown(default: Any) -> str:
+    return "" if default is attrs.NOTHING else repr(default).replace("'", '"')
+
+
+REQUIRED = ("app_id", "key", "secret")
+
+
+def test_the_table_of_options_is_config(readme):
+    expected = [
+        (field.name, ILLUSTRATED.get(field.name, _shown(field.default or attrs.NOTHING)))
+        if field.name in REQUIRED
+        else (field.name, ILLUSTRATED.get(field.name, _shown(field.default)))
+        for field in attrs.fields(txpusher.Config)
+        if field.init
+    ]
+    table = rows(section(readme, "Configuration"))
+    assert [(name, default) for name, default, _ in table] == expected
+    assert all(what for _, _, what in table)
+
+
+def test_the_retry_policy_has_the_defaults_told(readme):
+    fields = attrs.fields(txpusher.RetryPolicy)
+    defaults = ", ".join(f"{field.name}={field.default!r}" for field in fields)
+    assert f"RetryPolicy({defaults})" in section(readme, "Delivery").astext()
+
+
+@pytest.mark.parametrize("kind", [txpusher.Stats, txpusher.Attempt])
+def test_all_that_metrics_can_show_is_named(readme, kind):
+    literals = {
+        literal.astext()
+        for literal in section(readme, "Metrics and logs").findall(nodes.literal)
+    }
+    assert {field.name for field in attrs.fields(kind)} <= literals
+
+
+def test_every_operation_has_an_example(readme):
+    text = "\n".join(blocks(readme, "python"))
+    public = {
+        name
+        for name, _ in inspect.getmembers(txpusher.Pusher, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert {name for name in public - {"channel"} if f"pusher.{name}(" not in text} == set()
+    on_a_channel = {"trigger", "trigger_quietly", "info", "users"}
+    assert {name for name in on_a_channel if f"lobby.{name}(" not in text} == set()
+
+
+def test_the_shell_commands_are_those_there_are(readme):
+    lines = "\n".join(blocks(readme, "sh")).splitlines()
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("txpusher ")]
+    assert {command[0] for command in commands} == {"serve", "demo"}
+    for command in commands:
+        _parser().parse_args(command)
+
+
+def test_every_file_that_is_named_exists():
+    text = README.read_text("utf-8")
+    paths = set(re.findall(r"\b(?:examples|tests|txpusher|\.ci)/[\w/]+(?:\.py)?", text))
+    assert len(paths) > 5
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+    modules = set(re.findall(r"-m (tests[\w.]+)", text))
+    assert {m for m in modules if not (ROOT / f"{m.replace('.', '/')}.py").exists()} == set()
