@@ -19,6 +19,9 @@ import txpusher
 from .credentials import APP_ID, KEY, SECRET
 from .misbehaving import PATIENCE
 
+#: From 3.12 on, Python warns of each fork beside threads: here it is the point.
+QUIET = ("-W", "ignore:This process:DeprecationWarning")
+
 PROLOGUE = f"""\
 import os, sys, threading
 from txpusher import *
@@ -71,7 +74,7 @@ class Program:
     def __init__(self, source: str, port: int) -> None:
         root = str(Path(txpusher.__file__).parents[1])
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROLOGUE + textwrap.dedent(source), str(port)],
+            [sys.executable, *QUIET, "-c", PROLOGUE + textwrap.dedent(source), str(port)],
             env={**os.environ, "PYTHONPATH": root},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
