@@ -13,46 +13,53 @@ have been accepted or have failed.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+#: Cancelled events that a lane keeps, besides as many as it has live ones.
+_MOST_CANCELLED = 32
 
 
 class Ticket:
     """
     One event, from when it is offered until its outcome is known.
 
-    :ivar item: The event as JSON.
-    :ivar tag: The caller's own.
+    The caller's own class, derived from this one, holds what it has to know.
+
+    :param item: The event as JSON.
+    :ivar item: The same, empty once it is not needed any more.
     :ivar live: False once the event is settled or cancelled.
+    :ivar waiting: False once the event has gone out in a batch.
     """
 
-    __slots__ = ("_lane", "item", "live", "tag", "waiting")
+    __slots__ = ("_lane", "item", "live", "waiting")
 
-    def __init__(self, lane: _Lane, item: bytes, tag: Any) -> None:
-        self._lane = lane
+    _lane: _Lane[Any]
+
+    def __init__(self, item: bytes) -> None:
         self.item = item
-        self.tag = tag
         self.live = True
         self.waiting = True
 
 
-class _Lane:
+T = TypeVar("T", bound=Ticket)
+
+
+class _Lane(Generic[T]):
     """The waiting events of one channel, or of all where order does not matter."""
 
-    __slots__ = ("closed", "count", "name", "queued", "waiting")
+    __slots__ = ("closed", "count", "name", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.waiting: deque[Ticket] = deque()
+        self.waiting: deque[T] = deque()
         #: How many of them are live.
         self.count = 0
         self.closed = False
-        #: Whether the lane stands in the queue of open lanes.
-        self.queued = False
 
 
-class Batch:
+class Batch(Generic[T]):
     """
     Events to be sent in one request, first to last.
 
@@ -61,16 +68,14 @@ class Batch:
 
     __slots__ = ("_lanes", "_rest", "tickets")
 
-    def __init__(
-        self, tickets: list[Ticket], lanes: list[_Lane], rest: list[list[Ticket]]
-    ) -> None:
+    def __init__(self, tickets: list[T], lanes: list[_Lane[T]], rest: list[list[T]]) -> None:
         self.tickets = tickets
         self._lanes = lanes
         # What a split has put off until this part is settled.
         self._rest = rest
 
 
-class Scheduler:
+class Scheduler(Generic[T]):
     """
     :param batch_size: The most events in a batch.
     :param max_in_flight: The most batches on their way.
@@ -83,9 +88,10 @@ class Scheduler:
         self._batch_size = batch_size
         self._max_in_flight = max_in_flight
         self._ordered = ordered
-        self._lanes: dict[str, _Lane] = {}
-        self._open: deque[_Lane] = deque()
-        self._split: list[Batch] = []
+        self._lanes: dict[str, _Lane[T]] = {}
+        #: Those that are open and have something to give.
+        self._open: OrderedDict[_Lane[T], None] = OrderedDict()
+        self._split: list[Batch[T]] = []
         #: Waiting events whose lane is open.
         self._available = 0
         self._one_came_back = False
@@ -97,22 +103,21 @@ class Scheduler:
         """How many events could go out at once."""
         return (self._max_in_flight - self.in_flight) * self._batch_size
 
-    def add(self, channel: str, item: bytes, tag: Any = None) -> Ticket:
+    def add(self, channel: str, ticket: T) -> None:
         """Offer an event."""
         name = channel if self._ordered else ""
         lane = self._lanes.get(name)
         if lane is None:
             lane = self._lanes[name] = _Lane(name)
-        ticket = Ticket(lane, item, tag)
+        ticket._lane = lane
         lane.waiting.append(ticket)
         lane.count += 1
         self.pending += 1
         if not lane.closed:
             self._available += 1
-            self._enqueue(lane)
-        return ticket
+            self._open[lane] = None
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: T) -> None:
         """Forget an event; one on its way travels on, its outcome ignored."""
         if not ticket.live:
             return
@@ -125,10 +130,12 @@ class Scheduler:
         ticket.item = b""
         if not lane.closed:
             self._available -= 1
-        if not lane.count:
-            lane.waiting.clear()
+            if not lane.count:
+                del self._open[lane], self._lanes[lane.name]
+        if len(lane.waiting) > 2 * lane.count + _MOST_CANCELLED:
+            lane.waiting = deque(one for one in lane.waiting if one.live)
 
-    def due(self) -> list[Batch]:
+    def due(self) -> list[Batch[T]]:
         """The batches to send now.  To be asked after each change."""
         batches, self._split = self._split, []
         size = self._batch_size
@@ -144,21 +151,21 @@ class Scheduler:
         self._one_came_back = False
         return batches
 
-    def accepted(self, batch: Batch) -> list[tuple[int, Ticket]]:
+    def accepted(self, batch: Batch[T]) -> list[tuple[int, T]]:
         """The server has acted on a batch: its live events, each with its place in it."""
         settled = [entry for entry in enumerate(batch.tickets) if entry[1].live]
         self._settle(ticket for _, ticket in settled)
         self._go_on(batch)
         return settled
 
-    def failed(self, batch: Batch) -> list[Ticket]:
+    def failed(self, batch: Batch[T]) -> list[T]:
         """A batch came to nothing: the events that fail."""
         failed = [ticket for ticket in batch.tickets if ticket.live]
         self._settle(failed)
         self._go_on(batch)
         return failed
 
-    def rejected(self, batch: Batch) -> list[Ticket]:
+    def rejected(self, batch: Batch[T]) -> list[T]:
         """
         The server refused a batch for what is in it, and acted on none of it.
 
@@ -173,30 +180,22 @@ class Scheduler:
         self._go_on(batch)
         return []
 
-    def _enqueue(self, lane: _Lane) -> None:
-        if not lane.queued:
-            lane.queued = True
-            self._open.append(lane)
-
-    def _take(self, size: int) -> Batch:
-        tickets: list[Ticket] = []
-        lanes: list[_Lane] = []
+    def _take(self, size: int) -> Batch[T]:
+        tickets: list[T] = []
+        lanes: list[_Lane[T]] = []
         while len(tickets) < size and self._open:
-            lane = self._open[0]
-            if lane.count:
-                self._take_from(lane, size - len(tickets), tickets)
-                if self._ordered:
-                    lane.closed = True
-                    self._available -= lane.count
-                    lanes.append(lane)
-            if lane.closed or not lane.count:
-                self._open.popleft()
-                lane.queued = False
-                if not lane.closed:
-                    del self._lanes[lane.name]
+            lane = next(iter(self._open))
+            self._take_from(lane, size - len(tickets), tickets)
+            if self._ordered:
+                lane.closed = True
+                self._available -= lane.count
+                lanes.append(lane)
+                del self._open[lane]
+            elif not lane.count:
+                del self._open[lane], self._lanes[lane.name]
         return Batch(tickets, lanes, [])
 
-    def _take_from(self, lane: _Lane, room: int, tickets: list[Ticket]) -> None:
+    def _take_from(self, lane: _Lane[T], room: int, tickets: list[T]) -> None:
         waiting = lane.waiting
         taken = 0
         while waiting and taken < room:
@@ -214,7 +213,7 @@ class Scheduler:
             ticket.live = False
             ticket.item = b""
 
-    def _go_on(self, batch: Batch) -> None:
+    def _go_on(self, batch: Batch[T]) -> None:
         """Give out the next part of a split batch; after the last, open its lanes."""
         rest = batch._rest
         while rest:
@@ -228,6 +227,6 @@ class Scheduler:
             lane.closed = False
             if lane.count:
                 self._available += lane.count
-                self._enqueue(lane)
+                self._open[lane] = None
             else:
                 del self._lanes[lane.name]

@@ -81,7 +81,7 @@ class BatchPublisher:
         self._api = pusher._api
         self._transport = pusher._transport
         self._max_pending = max_pending
-        self._scheduler = Scheduler(
+        self._scheduler: Scheduler[_Event] = Scheduler(
             batch_size=pusher.config.max_batch_size,
             max_in_flight=pusher.config.max_connections,
             ordered=ordered,
@@ -124,21 +124,21 @@ class BatchPublisher:
         except Exception:
             return fail()
         scheduler = self._scheduler
-        pending = _Pending(self, self._unsettled)
-        pending.ticket = scheduler.add(channel, item, pending)
+        offered = _Event(self, item, self._unsettled)
+        scheduler.add(channel, offered)
         self._unsettled.value += 1
         self._send_due()
-        waiting = scheduler.pending - pending.ticket.waiting
+        waiting = scheduler.pending - offered.waiting
         # What a callback triggers goes out when all callbacks have been called.
         room = scheduler.room if self._busy else 0
-        if pending.ticket.waiting and waiting >= self._max_pending + room:
-            scheduler.cancel(pending.ticket)
-            pending.settle(
+        if offered.waiting and waiting >= self._max_pending + room:
+            scheduler.cancel(offered)
+            offered.settle(
                 QueueFullError(
                     f"{waiting} events are waiting already, max_pending is {self._max_pending}"
                 )
             )
-        return pending.deferred
+        return offered.deferred
 
     def flush(self) -> Deferred[None]:
         """
@@ -177,28 +177,26 @@ class BatchPublisher:
                 )
         self._busy = False
 
-    def _accepted(self, reply: Reply, batch: Batch) -> None:
+    def _accepted(self, reply: Reply, batch: Batch[_Event]) -> None:
         parts = reply.get("batch")
         if not isinstance(parts, list) or len(parts) != len(batch.tickets):
             parts = [{} for _ in batch.tickets]
-        self._settle(
-            (ticket, parts[place]) for place, ticket in self._scheduler.accepted(batch)
-        )
+        self._settle((event, parts[place]) for place, event in self._scheduler.accepted(batch))
 
-    def _failed(self, failure: Failure, batch: Batch) -> None:
+    def _failed(self, failure: Failure, batch: Batch[_Event]) -> None:
         error = cast(BaseException, failure.value)
         if isinstance(error, (BadRequestError, PayloadTooLargeError)):
             failed = self._scheduler.rejected(batch)
         else:
             failed = self._scheduler.failed(batch)
         # An exception that is raised is changed: each event has its own.
-        self._settle((ticket, copy(error)) for ticket in failed)
+        self._settle((event, copy(error)) for event in failed)
 
-    def _settle(self, outcomes: Iterable[tuple[Ticket, Reply | BaseException]]) -> None:
+    def _settle(self, outcomes: Iterable[tuple[_Event, Reply | BaseException]]) -> None:
         # Events that the callbacks trigger gather, and go out together.
         busy, self._busy = self._busy, True
-        for ticket, outcome in outcomes:
-            ticket.tag.settle(outcome)
+        for event, outcome in outcomes:
+            event.settle(outcome)
         self._busy = busy
         self._send_due()
         self._fire_flushes()
@@ -207,9 +205,9 @@ class BatchPublisher:
         while self._flushes and not self._flushes[0][0].value:
             self._flushes.popleft()[1].callback(None)
 
-    def _cancel(self, pending: _Pending) -> None:
-        self._scheduler.cancel(pending.ticket)
-        pending.count.value -= 1
+    def _cancel(self, event: _Event) -> None:
+        self._scheduler.cancel(event)
+        event.count.value -= 1
         self._fire_flushes()
 
 
@@ -222,14 +220,17 @@ class _Count:
         self.value = 0
 
 
-class _Pending:
-    """An event's Deferred, and what has to be told when it fires."""
+class _Event(Ticket):
+    """
+    One event, its Deferred, and what has to be told when that fires.
 
-    __slots__ = ("_publisher", "count", "deferred", "ticket")
+    It knows its Deferred, which knows it until it fires: no cycle outlives that.
+    """
 
-    ticket: Ticket
+    __slots__ = ("_publisher", "count", "deferred")
 
-    def __init__(self, publisher: BatchPublisher, count: _Count) -> None:
+    def __init__(self, publisher: BatchPublisher, item: bytes, count: _Count) -> None:
+        super().__init__(item)
         self._publisher = publisher
         self.count = count
         self.deferred: Deferred[Reply] = Deferred(self._cancelled)

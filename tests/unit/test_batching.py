@@ -4,7 +4,15 @@ none goes out twice, none overtakes another of its channel, no limit is passed."
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from txpusher._batching import Scheduler
+from txpusher._batching import Scheduler, Ticket
+
+
+class Event(Ticket):
+    """An event with a name to know it by."""
+
+    def __init__(self, name):
+        super().__init__(b"x")
+        self.tag = name
 
 
 def make(batch_size=3, max_in_flight=2, ordered=True):
@@ -13,7 +21,10 @@ def make(batch_size=3, max_in_flight=2, ordered=True):
 
 def offer(scheduler, *events):
     """Offer events written as channel and number: "a1"."""
-    return [scheduler.add(event[0], event.encode(), event) for event in events]
+    tickets = [Event(event) for event in events]
+    for ticket in tickets:
+        scheduler.add(ticket.tag[0], ticket)
+    return tickets
 
 
 def names(batches):
@@ -159,6 +170,36 @@ def test_a_channel_that_is_done_with_takes_no_memory():
     assert scheduler._lanes == {}
 
 
+def test_a_channel_whose_waiting_events_are_cancelled_takes_no_memory():
+    scheduler = make(batch_size=1, max_in_flight=1)
+    offer(scheduler, "a1")
+    scheduler.due()
+    for number in range(100):
+        [ticket] = offer(scheduler, f"{chr(200 + number)}1")
+        scheduler.cancel(ticket)
+    assert list(scheduler._lanes) == ["a"]
+    assert not scheduler._open
+
+
+def test_cancelled_events_that_wait_behind_a_live_one_take_no_memory():
+    scheduler = make(batch_size=1)
+    offer(scheduler, "a1")
+    [first] = scheduler.due()
+    offer(scheduler, "a2")
+    for number in range(1000):
+        [ticket] = offer(scheduler, f"a{number}")
+        scheduler.cancel(ticket)
+    offer(scheduler, "a3")
+    assert len(scheduler._lanes["a"].waiting) < 100
+    sent = []
+    scheduler.accepted(first)
+    while batches := scheduler.due():
+        sent += names(batches)
+        for batch in batches:
+            scheduler.accepted(batch)
+    assert sent == [["a2"], ["a3"]]
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.sampled_from("abcd")),
@@ -183,8 +224,7 @@ class Model:
 
     def step(self, action, argument):
         if action == "add":
-            tag = (argument, len(self.tickets))
-            self.tickets.append(self.scheduler.add(argument, b"x", tag))
+            self.tickets += offer(self.scheduler, (argument, len(self.tickets)))
         elif action == "cancel" and self.tickets:
             ticket = self.tickets[argument % len(self.tickets)]
             if ticket.live:
@@ -245,6 +285,5 @@ def test_nothing_is_lost_doubled_or_overtaken(steps, batch_size, max_in_flight, 
         for name in "abcd":
             numbers = [number for channel, number in model.settled if channel == name]
             assert numbers == sorted(numbers)
-    assert model.scheduler._lanes == {} or not any(
-        lane.count for lane in model.scheduler._lanes.values()
-    )
+    assert not model.scheduler._lanes
+    assert not model.scheduler._open
