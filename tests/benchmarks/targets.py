@@ -71,12 +71,9 @@ def fastest(figures: Figures, *names: str) -> Figure:
     """
     Of several subjects the one with the most events per second.
 
-    :raises KeyError: None was measured.
+    :raises KeyError: One was not measured: it may have been the fastest.
     """
-    measured = [figures[name] for name in names if name in figures]
-    if not measured:
-        raise KeyError(names)
-    return max(measured, key=lambda figure: figure.rate)
+    return max((figures[name] for name in names), key=lambda figure: figure.rate)
 
 
 #: Ours, theirs, and how the pair is called.

@@ -61,9 +61,8 @@ def _install() -> None:
     npm = shutil.which("npm")
     if npm is None:
         missing("npm is not installed")
-    command = [npm, "install", "--no-audit", "--no-fund", "--no-package-lock"]
-    # None of the packages needs its install script; some would compile.
-    command += ["--ignore-scripts", "--fetch-retries=1"]
+    # How it installs is in the directory's .npmrc.
+    command = [npm, "install", "--fetch-retries=1"]
     try:
         done = subprocess.run(
             command,

@@ -271,6 +271,10 @@ class TestGet:
             "GET", "/apps/3/x", {"limit": "10", "prefix": "é&=", "info": "a,b"}, None
         )
 
+    @pytest.mark.parametrize("info", ["", [], None])
+    def test_no_info_is_left_out(self, api, info):
+        assert api.get("/x", {"info": info, "p": ""}).params == {"p": ""}
+
     @pytest.mark.parametrize("value", [True, 1.5, b"x", ["a"], object])
     def test_other_values_are_refused(self, api, value):
         message = refusal(api.get, "/x", {"p": value})

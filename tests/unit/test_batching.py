@@ -62,6 +62,16 @@ def test_no_more_batches_than_allowed_are_on_their_way():
     assert scheduler.pending == 1
 
 
+def test_there_is_room_for_what_could_go_out_at_once():
+    scheduler = make(batch_size=3, max_in_flight=2)
+    assert scheduler.room == 6
+    offer(scheduler, "a1")
+    [batch] = scheduler.due()
+    assert scheduler.room == 3
+    scheduler.failed(batch)
+    assert scheduler.room == 6
+
+
 def test_events_of_a_channel_wait_for_those_before_them():
     scheduler = make(batch_size=2, max_in_flight=3)
     offer(scheduler, "a1", "a2", "a3", "a4", "b1", "c1")

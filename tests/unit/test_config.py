@@ -282,6 +282,7 @@ class TestProxy:
             ("http://h:0", "http_proxy must have a port from 1 to 65535, not 0"),
             ("http://u:pw\n@h", "http_proxy must not contain control characters"),
             ("http://u:%ff@h", "http_proxy has a percent-escape that is not UTF-8"),
+            ("http://:pw@h", "http_proxy has a password but no user"),
             ("http://%ff:pw@h", "http_proxy has a percent-escape that is not UTF-8"),
             ("http://h:99999", "http_proxy is not a valid URL"),
             ("http://[::1", "http_proxy is not a valid URL"),
