@@ -16,6 +16,8 @@ from .server_client import (
     KEY,
     PING,
     SECRET,
+    TEXT,
+    Socket,
     close,
     connect_raw,
     frame,
@@ -253,6 +255,36 @@ async def test_only_a_get_is_a_handshake(server: ChannelsServer) -> None:
     assert (await raw.response())[0] == 400
     raw.transport.loseConnection()
     await raw.lost
+
+
+@pytest.mark.parametrize("size", [0, 50_000])
+@pytest_twisted.ensureDeferred
+async def test_messages_that_come_along_with_the_handshake_are_taken(
+    server: ChannelsServer, size: int
+) -> None:
+    raw = await connect_raw(server.port)
+    ping = b'{"event":"pusher:ping","data":"%b"}' % (b"x" * size)
+    raw.write(handshake(f"/app/{KEY}?protocol=7") + frame(TEXT, ping))
+    await raw.until_has(b"\r\n\r\n")
+    socket = Socket(raw)
+    await socket.wait("pusher:pong")
+    assert socket.messages[0]["event"] == "pusher:connection_established"
+    socket.send({"event": "pusher:ping"})
+    await socket.wait("pusher:pong", 2)
+    await close(socket)
+
+
+@pytest.mark.parametrize("path", ["/app/unknown?protocol=7", "/elsewhere"])
+@pytest_twisted.ensureDeferred
+async def test_messages_that_come_along_with_a_refused_handshake_are_dropped(
+    server: ChannelsServer, path: str
+) -> None:
+    raw = await connect_raw(server.port)
+    raw.write(handshake(path) + frame(TEXT, b'{"event":"pusher:ping"}') * 1000)
+    await raw.until_has(b"\r\n\r\n")
+    socket = Socket(raw)
+    assert 4000 < (await socket.end() or 0) < 4100
+    assert not socket.got("pusher:pong")
 
 
 @pytest_twisted.ensureDeferred

@@ -95,6 +95,11 @@ class Client:
         else:
             key = unquote(path[1].decode("ascii"))
             self._connection = self._server.connected(self, key, query.get("protocol"))
+        # What came along with the handshake Twisted's HTTP code would keep to itself,
+        # and where it is much, read no more.
+        early = request.channel.clearLineBuffer()
+        if early:
+            self._wire.dataReceived(early)
 
     def textMessageReceived(self, message: str) -> None:
         self._pieces.append(message)
