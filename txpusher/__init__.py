@@ -20,7 +20,7 @@ from twisted.web.iweb import IRequest
 from txpusher._api import Event
 from txpusher._stats import Attempt, Stats
 from txpusher._version import __version__
-from txpusher.blocking import BlockingChannel, BlockingPusher
+from txpusher.blocking import BlockingBatchPublisher, BlockingChannel, BlockingPusher
 from txpusher.channel import Channel
 from txpusher.client import Pusher
 from txpusher.config import Config
@@ -44,7 +44,7 @@ from txpusher.errors import (
     ServerError,
     WebHookError,
 )
-from txpusher.publisher import BatchPublisher, BlockingBatchPublisher
+from txpusher.publisher import BatchPublisher
 from txpusher.retry import RetryPolicy
 from txpusher.webhook import WebHook
 
@@ -221,10 +221,10 @@ def authenticate_user(socket_id: str, user_data: Mapping[str, Any]) -> dict[str,
 def webhook(
     request: IRequest | None = None,
     *,
-    key: str | None = None,
-    signature: str | None = None,
+    key: bytes | str | None = None,
+    signature: bytes | str | None = None,
     body: bytes | str | None = None,
-    content_type: str = "application/json",
+    content_type: bytes | str | None = "application/json",
     extra_tokens: Iterable[tuple[str, str]] = (),
 ) -> WebHook:
     """:meth:`Pusher.webhook` of the default client."""

@@ -29,7 +29,9 @@ from txpusher._checks import (
     check_socket_id,
     check_target,
     check_user_id,
+    first_of,
     info_text,
+    plain,
     segment,
     shown,
     utf8,
@@ -109,17 +111,23 @@ class Api:
         """POST /batch_events: up to ``max_batch_size`` events."""
         if isinstance(events, (str, bytes, Mapping, Event)) or not isinstance(events, Iterable):
             raise InvalidRequestError(f"a batch must be several events, not {shown(events)}")
-        batch = [
-            self.batch_item(event.channel, event.name, event.data, event.socket_id, event.info)
-            for event in map(as_event, events)
-        ]
         limit = self._config.max_batch_size
-        if not 0 < len(batch) <= limit:
+        given, count = first_of(limit, events)
+        if not 0 < len(given) <= limit:
             raise InvalidRequestError(
-                f"a batch must have 1 to {limit} events, not {len(batch)}; "
+                f"a batch must have 1 to {limit} events, not {count}; "
                 "BatchPublisher takes any number"
             )
-        return self.batch(batch)
+        return self.batch([self._batch_member(*entry) for entry in enumerate(given)])
+
+    def _batch_member(self, place: int, given: Event | Mapping[str, Any]) -> bytes:
+        try:
+            event = as_event(given)
+            return self.batch_item(
+                event.channel, event.name, event.data, event.socket_id, event.info
+            )
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"events[{place}]: {error}") from error
 
     def batch_item(
         self,
@@ -151,29 +159,29 @@ class Api:
         self, filter_by_prefix: str | None = None, info: str | Iterable[str] | None = None
     ) -> ApiRequest:
         """GET /channels: the occupied channels."""
-        return self.get("/channels", {"filter_by_prefix": filter_by_prefix, "info": info})
+        return self._get("/channels", {"filter_by_prefix": filter_by_prefix, "info": info})
 
     def channel_info(self, channel: str, info: str | Iterable[str] | None = None) -> ApiRequest:
         """GET /channels/<name>: one channel's state."""
-        return self.get(f"/channels/{segment(check_target(channel))}", {"info": info})
+        return self._get(f"/channels/{segment(check_target(channel))}", {"info": info})
 
     def channel_users(self, channel: str) -> ApiRequest:
         """GET /channels/<name>/users: who is on a presence channel."""
-        return self.get(f"/channels/{segment(check_target(channel))}/users")
+        return self._get(f"/channels/{segment(check_target(channel))}/users", {})
 
     def terminate_user_connections(self, user_id: str) -> ApiRequest:
         """POST /users/<id>/terminate_connections: a user's connections end."""
-        return self.post(f"/users/{segment(check_user_id(user_id))}/terminate_connections")
+        return self._post(f"/users/{segment(check_user_id(user_id))}/terminate_connections", {})
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> ApiRequest:
         """GET any path below the app's; params that are None are left out."""
-        return ApiRequest("GET", self._path(path), _query(params or {}))
+        return self._get(check_path(path), {} if params is None else params)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> ApiRequest:
         """POST a JSON object to any path below the app's, ``{}`` without one."""
         if body is not None and not isinstance(body, Mapping):
             raise InvalidRequestError(f"a body must be a mapping, not {shown(body)}")
-        return self._post(self._path(path), {} if body is None else dict(body))
+        return self._post(check_path(path), {} if body is None else dict(body))
 
     # Replies
 
@@ -195,8 +203,7 @@ class Api:
     ) -> dict[str, str]:
         """The reply to a client that asks to subscribe to a channel."""
         config = self._config
-        check_channel(channel)
-        check_socket_id(socket_id)
+        channel, socket_id = check_channel(channel), check_socket_id(socket_id)
         if custom_data is not None and not isinstance(custom_data, Mapping):
             raise InvalidRequestError(
                 f"custom_data must be a mapping, not {shown(custom_data)}"
@@ -215,7 +222,7 @@ class Api:
 
     def authenticate_user(self, socket_id: str, user_data: Mapping[str, Any]) -> dict[str, str]:
         """The reply to a client that asks to sign in."""
-        check_socket_id(socket_id)
+        socket_id = check_socket_id(socket_id)
         if not isinstance(user_data, Mapping):
             raise InvalidRequestError(f"user_data must be a mapping, not {shown(user_data)}")
         user_id = user_data.get("id")
@@ -267,11 +274,12 @@ class Api:
             raise InvalidRequestError(
                 f"channels must be a name or several names, not {shown(channels)}"
             )
-        names = [check_target(name) for name in channels]
-        if not 0 < len(names) <= MAX_CHANNELS:
+        given, count = first_of(MAX_CHANNELS, channels)
+        if not 0 < len(given) <= MAX_CHANNELS:
             raise InvalidRequestError(
-                f"an event goes to 1 to {MAX_CHANNELS} channels, not {len(names)}"
+                f"an event goes to 1 to {MAX_CHANNELS} channels, not {count}"
             )
+        names = [check_target(name) for name in given]
         if len(names) > 1 and any(map(_encryption.is_encrypted, names)):
             raise InvalidRequestError(
                 "an encrypted channel must be the only one of an event, "
@@ -292,8 +300,8 @@ class Api:
             )
         return key
 
-    def _path(self, path: object) -> str:
-        return f"{self._base}{check_path(path)}"
+    def _get(self, path: str, params: Mapping[str, Any]) -> ApiRequest:
+        return ApiRequest("GET", f"{self._base}{path}", _query(params))
 
     def _post(self, path: str, fields: dict[str, Any]) -> ApiRequest:
         try:
@@ -302,7 +310,7 @@ class Api:
             raise InvalidRequestError(
                 f"the body cannot be expressed as JSON: {shown(str(error), 200)}"
             ) from error
-        return ApiRequest("POST", path, body=utf8("the body", text))
+        return ApiRequest("POST", f"{self._base}{path}", body=utf8("the body", text))
 
 
 def _options(socket_id: str | None, info: str | Iterable[str] | None) -> str:
@@ -348,7 +356,7 @@ def _query(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _param(name: str, value: Any) -> str:
-    text = value
+    text = plain(value)
     number = isinstance(value, int) and not isinstance(value, bool)
     if name == "info":
         text = info_text(value)

@@ -135,14 +135,18 @@ class Scheduler(Generic[T]):
         if len(lane.waiting) > 2 * lane.count + _MOST_CANCELLED:
             lane.waiting = deque(one for one in lane.waiting if one.live)
 
-    def due(self) -> list[Batch[T]]:
-        """The batches to send now.  To be asked after each change."""
+    def due(self, *, hurry: bool = False) -> list[Batch[T]]:
+        """
+        The batches to send now.  To be asked after each change.
+
+        :param hurry: Whether what has gathered is due before it is a full batch.
+        """
         batches, self._split = self._split, []
         size = self._batch_size
         while (
             self._available
             and self.in_flight < self._max_in_flight
-            and (self._available >= size or not self.in_flight or self._one_came_back)
+            and (hurry or self._available >= size or not self.in_flight or self._one_came_back)
         ):
             if self._available < size:
                 self._one_came_back = False

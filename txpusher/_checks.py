@@ -10,10 +10,14 @@ specification" in the Pusher Channels documentation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
+from itertools import islice
+from typing import TypeVar, cast
 from urllib.parse import quote
 
 from txpusher.errors import InvalidRequestError
+
+T = TypeVar("T")
 
 MAX_CHANNELS = 100
 MAX_NAME_LENGTH = 200
@@ -22,7 +26,9 @@ USER_CHANNEL_PREFIX = "#server-to-user-"
 _CHANNEL = re.compile(r"[A-Za-z0-9_\-=@,.;]{1,200}").fullmatch
 _SOCKET_ID = re.compile(r"[0-9]+\.[0-9]+").fullmatch
 _PARAM_NAME = re.compile(r"[A-Za-z0-9_\-.]+").fullmatch
-_RAW_PATH = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,;=:@%]*)+").fullmatch
+_PATH_CHARS = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*"
+_RAW_PATH = re.compile(rf"(?:/{_PATH_CHARS})+").fullmatch
+_DOTS = re.compile(r"(?:\.|%2[Ee]){1,2}").fullmatch
 
 #: What a path segment may hold as it is (RFC 3986, "pchar").
 _SEGMENT_SAFE = "-._~!$&'()*+,;=:@"
@@ -37,9 +43,33 @@ def shown(value: object, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def plain(text: T) -> T:
+    """
+    *text* as a plain str where it is one of another class; what is no str as it is.
+
+    An enum of strings is its value to JSON and to ``+``, and in an f-string, from
+    Python 3.11 on, the name of its member.
+    """
+    if type(text) is not str and isinstance(text, str):
+        return cast(T, str.__str__(text))
+    return text
+
+
 def is_number(value: object) -> bool:
     """Whether *value* is a number to calculate with, which a bool is not meant as."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def first_of(limit: int, values: Iterable[T]) -> tuple[list[T], str]:
+    """
+    *values*, one more than *limit* at the most, and how many they are, in words.
+
+    There may be no end of them.
+    """
+    first = list(islice(values, limit + 1))
+    if isinstance(values, Sized):
+        return first, str(len(values))
+    return first, f"more than {limit}" if len(first) > limit else str(len(first))
 
 
 def check_channel(name: object) -> str:
@@ -50,7 +80,7 @@ def check_channel(name: object) -> str:
     """
     if isinstance(name, str):
         if _CHANNEL(name):
-            return name
+            return plain(name)
         if len(name) > MAX_NAME_LENGTH:
             raise InvalidRequestError(
                 f"channel name is over {MAX_NAME_LENGTH} characters: "
@@ -66,7 +96,7 @@ def check_target(name: object) -> str:
     """*name* where events can be sent to it: a channel, or ``#server-to-user-<id>``."""
     if isinstance(name, str) and name.startswith(USER_CHANNEL_PREFIX):
         check_user_id(name[len(USER_CHANNEL_PREFIX) :])
-        return name
+        return plain(name)
     return check_channel(name)
 
 
@@ -78,7 +108,7 @@ def check_event_name(name: object) -> str:
             f"event name must be a str of 1 to {MAX_NAME_LENGTH} characters, "
             f"not {shown(name)}{length}"
         )
-    return name
+    return plain(name)
 
 
 def check_socket_id(socket_id: object) -> str:
@@ -87,7 +117,7 @@ def check_socket_id(socket_id: object) -> str:
         raise InvalidRequestError(
             f"socket_id must be two numbers with a dot between, not {shown(socket_id)}"
         )
-    return socket_id
+    return plain(socket_id)
 
 
 def check_user_id(user_id: object) -> str:
@@ -99,13 +129,13 @@ def check_user_id(user_id: object) -> str:
             f"not {shown(user_id)}{length}"
         )
     utf8("user_id", user_id)
-    return user_id
+    return plain(user_id)
 
 
 def info_text(info: object) -> str | None:
     """``info`` as the wire has it: names with commas between."""
     if info is None or isinstance(info, str):
-        return info
+        return plain(info)
     if isinstance(info, Iterable) and not isinstance(info, (bytes, Mapping)):
         names = list(info)
         if all(isinstance(name, str) for name in names):
@@ -125,21 +155,22 @@ def _keep_last_semicolon(path: str) -> str:
     return f"{path[:-1]}%3B" if path.endswith(";") else path
 
 
+def is_raw_path(path: str) -> bool:
+    """
+    Whether *path* can be sent as it is: absolute, percent-escaped, without ``.``
+    and ``..`` segments, escaped ones included.
+    """
+    return _RAW_PATH(path) is not None and not any(map(_DOTS, path.split("/")))
+
+
 def check_path(path: object) -> str:
-    """
-    *path* where it can be sent as it is: absolute, percent-escaped, without
-    ``.`` and ``..`` segments.
-    """
-    if (
-        not isinstance(path, str)
-        or not _RAW_PATH(path)
-        or not {".", ".."}.isdisjoint(path.split("/"))
-    ):
+    """*path* where it can be sent as it is."""
+    if not isinstance(path, str) or not is_raw_path(path):
         raise InvalidRequestError(
             "path must begin with / and hold only what a URL path may, "
-            f"percent-escaped, not {shown(path)}"
+            f"percent-escaped and without . and .. segments, not {shown(path)}"
         )
-    return _keep_last_semicolon(path)
+    return _keep_last_semicolon(plain(path))
 
 
 def check_param_name(name: object) -> str:

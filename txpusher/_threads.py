@@ -83,7 +83,13 @@ def _has_stopped() -> bool:
     return _running_reactor() is None
 
 
-def _check_process() -> None:
+def check_thread() -> None:
+    """
+    Refuse a blocking call where it could only wait for ever.
+
+    :raises BlockingCallError: This is the reactor thread, or a process forked from
+        one that had it.
+    """
     running = _running_reactor()
     if _forked_from_reactor or _reactor_thread_is_missing():
         raise BlockingCallError(
@@ -142,7 +148,7 @@ def wait_for(function: Callable[..., Deferred[T]], *arguments: Any, **options: A
     :raises BlockingCallError: Here one could only wait for ever.
     :raises ClosedError: The reactor stopped before there was a result.
     """
-    _check_process()
+    check_thread()
     run = _set_up()
     from crochet import ReactorStopped
 
@@ -204,7 +210,7 @@ def call_in_reactor(function: Callable[[], object], future: Future[Any]) -> None
     :raises BlockingCallError: As :func:`wait_for`.
     :raises ClosedError: The reactor has stopped.
     """
-    _check_process()
+    check_thread()
     _set_up()
 
     def begin() -> None:
@@ -219,7 +225,7 @@ def call_in_reactor(function: Callable[[], object], future: Future[Any]) -> None
         if _reactor_stopped:
             raise ClosedError("the reactor has stopped")
         _outstanding[future] = False
-    future.add_done_callback(lambda _: _outstanding.pop(future, None))
+    future.add_done_callback(lambda done: _outstanding.pop(done, None))
     from twisted.internet import reactor
 
     cast(Any, reactor).callFromThread(begin)

@@ -1,20 +1,25 @@
 """
-:class:`BlockingPusher`: the operations of a client as blocking calls, for threads.
+:class:`BlockingPusher` and :class:`BlockingBatchPublisher`: the operations of a client
+and of a publisher as blocking calls, for threads.
 
 How a call gets to the reactor's thread and back is :mod:`txpusher._threads`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
 
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
-from txpusher._api import Event
-from txpusher._threads import wait_for, wait_for_query
-from txpusher.channel import Channel
-from txpusher.client import Pusher
+from txpusher._api import ApiRequest, Event
+from txpusher._threads import call_in_reactor, check_thread, wait_for, wait_for_query
+from txpusher.channel import Channel, log_quietly, users_in
+from txpusher.client import Pusher, built_by
+from txpusher.errors import BlockingCallError, ConfigurationError, PusherError
+from txpusher.publisher import BatchPublisher
 from txpusher.webhook import WebHook
 
 if TYPE_CHECKING:
@@ -24,7 +29,6 @@ if TYPE_CHECKING:
     from txpusher.client import ClientOptions
     from txpusher.config import Config
 
-T = TypeVar("T")
 Reply = dict[str, Any]
 
 
@@ -51,14 +55,24 @@ class BlockingPusher:
         secret: str = "",
         **options: Unpack[ClientOptions],
     ) -> None:
-        self._pusher = Pusher(app_id, key, secret, **options)
+        self._use(Pusher(app_id, key, secret, **options))
 
     @classmethod
     def wrap(cls, pusher: Pusher) -> Self:
-        """The operations of an existing client, with its connections and its limits."""
+        """
+        The operations of an existing client, with its connections and its limits.
+
+        :raises ConfigurationError: It is no :class:`~txpusher.Pusher`.
+        """
+        if not isinstance(pusher, Pusher):
+            raise ConfigurationError(f"pusher must be a Pusher, not a {type(pusher).__name__}")
         blocking = cls.__new__(cls)
-        blocking._pusher = pusher
+        blocking._use(pusher)
         return blocking
+
+    def _use(self, pusher: Pusher) -> None:
+        self._pusher = pusher
+        self._api = pusher._api
 
     @classmethod
     def from_url(cls, url: str, **options: Unpack[ClientOptions]) -> Self:
@@ -78,6 +92,14 @@ class BlockingPusher:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _send(self, build: Callable[..., ApiRequest], *arguments: Any) -> Reply:
+        check_thread()
+        # In the caller's thread: what an iterable does there may be long, or bound to
+        # it, and encoding is not for the reactor to wait for.
+        request = built_by(build, *arguments)
+        wait = wait_for_query if request.method == "GET" else wait_for
+        return wait(self._pusher._transport.send, request)
 
     @property
     def config(self) -> Config:
@@ -99,43 +121,41 @@ class BlockingPusher:
         info: str | Iterable[str] | None = None,
     ) -> Reply:
         """:meth:`Pusher.trigger`."""
-        return wait_for(
-            self._pusher.trigger, channels, event, data, socket_id=socket_id, info=info
-        )
+        return self._send(self._api.trigger, channels, event, data, socket_id, info)
 
     def trigger_batch(self, events: Iterable[Event | Mapping[str, Any]]) -> Reply:
         """:meth:`Pusher.trigger_batch`."""
-        return wait_for(self._pusher.trigger_batch, events)
+        return self._send(self._api.trigger_batch, events)
 
     def send_to_user(self, user_id: str, event: str, data: Any) -> Reply:
         """:meth:`Pusher.send_to_user`."""
-        return wait_for(self._pusher.send_to_user, user_id, event, data)
+        return self._send(self._api.send_to_user, user_id, event, data)
 
     def channels(
         self, filter_by_prefix: str | None = None, info: str | Iterable[str] | None = None
     ) -> Reply:
         """:meth:`Pusher.channels`."""
-        return wait_for_query(self._pusher.channels, filter_by_prefix, info)
+        return self._send(self._api.channels, filter_by_prefix, info)
 
     def channel_info(self, channel: str, info: str | Iterable[str] | None = None) -> Reply:
         """:meth:`Pusher.channel_info`."""
-        return wait_for_query(self._pusher.channel_info, channel, info)
+        return self._send(self._api.channel_info, channel, info)
 
     def channel_users(self, channel: str) -> Reply:
         """:meth:`Pusher.channel_users`."""
-        return wait_for_query(self._pusher.channel_users, channel)
+        return self._send(self._api.channel_users, channel)
 
     def terminate_user_connections(self, user_id: str) -> Reply:
         """:meth:`Pusher.terminate_user_connections`."""
-        return wait_for(self._pusher.terminate_user_connections, user_id)
+        return self._send(self._api.terminate_user_connections, user_id)
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Reply:
         """:meth:`Pusher.get`."""
-        return wait_for_query(self._pusher.get, path, params)
+        return self._send(self._api.get, path, params)
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Reply:
         """:meth:`Pusher.post`."""
-        return wait_for(self._pusher.post, path, body)
+        return self._send(self._api.post, path, body)
 
     def close(self, timeout: float | None = None) -> None:
         """:meth:`Pusher.close`."""
@@ -155,10 +175,10 @@ class BlockingPusher:
         self,
         request: IRequest | None = None,
         *,
-        key: str | None = None,
-        signature: str | None = None,
+        key: bytes | str | None = None,
+        signature: bytes | str | None = None,
         body: bytes | str | None = None,
-        content_type: str = "application/json",
+        content_type: bytes | str | None = "application/json",
         extra_tokens: Iterable[tuple[str, str]] = (),
     ) -> WebHook:
         """:meth:`Pusher.webhook`."""
@@ -173,7 +193,7 @@ class BlockingPusher:
 
     def channel(self, name: str) -> BlockingChannel:
         """:meth:`Pusher.channel`, its operations blocking too."""
-        return BlockingChannel(self._pusher.channel(name))
+        return BlockingChannel(self, self._pusher.channel(name))
 
     __getitem__ = channel
 
@@ -185,8 +205,9 @@ class BlockingChannel:
     :ivar name: The channel's name.
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, pusher: BlockingPusher, channel: Channel) -> None:
         self.name = channel.name
+        self._pusher = pusher
         self._channel = channel
 
     def __repr__(self) -> str:
@@ -201,7 +222,7 @@ class BlockingChannel:
         info: str | Iterable[str] | None = None,
     ) -> Reply:
         """:meth:`Channel.trigger`."""
-        return wait_for(self._channel.trigger, event, data, socket_id=socket_id, info=info)
+        return self._pusher.trigger(self.name, event, data, socket_id=socket_id, info=info)
 
     def trigger_quietly(
         self,
@@ -211,19 +232,125 @@ class BlockingChannel:
         socket_id: str | None = None,
         info: str | Iterable[str] | None = None,
     ) -> None:
-        """:meth:`Channel.trigger_quietly`."""
-        wait_for(self._channel.trigger_quietly, event, data, socket_id=socket_id, info=info)
+        """
+        :meth:`Channel.trigger_quietly`.
+
+        :raises BlockingCallError: Here one could only wait for ever.
+        """
+        try:
+            self.trigger(event, data, socket_id=socket_id, info=info)
+        except BlockingCallError:
+            raise
+        except Exception as error:
+            log_quietly(self.name, error)
 
     def info(self, info: str | Iterable[str] | None = None) -> Reply:
         """:meth:`Channel.info`."""
-        return wait_for_query(self._channel.info, info)
+        return self._pusher.channel_info(self.name, info)
 
     def users(self) -> list[dict[str, Any]]:
         """:meth:`Channel.users`."""
-        return wait_for_query(self._channel.users)
+        return users_in(self._pusher.channel_users(self.name))
 
     def authenticate(
         self, socket_id: str, custom_data: Mapping[str, Any] | None = None
     ) -> dict[str, str]:
         """:meth:`Channel.authenticate`."""
         return self._channel.authenticate(socket_id, custom_data)
+
+
+class BlockingBatchPublisher:
+    """
+    :class:`BatchPublisher` for threads, of which many may share one.
+
+    ::
+
+        with BlockingBatchPublisher(blocking_pusher) as publisher:
+            futures = [publisher.submit("prices", "tick", price) for price in prices]
+
+    :param pusher: The client to send with; it stays open.
+    :param max_pending: See :class:`BatchPublisher`.
+    :param ordered: See :class:`BatchPublisher`.
+    """
+
+    def __init__(
+        self, pusher: BlockingPusher, *, max_pending: int = 100_000, ordered: bool = True
+    ) -> None:
+        if not isinstance(pusher, BlockingPusher):
+            raise ConfigurationError(
+                f"pusher must be a BlockingPusher, not a {type(pusher).__name__}"
+            )
+        self._publisher = BatchPublisher(
+            pusher._pusher, max_pending=max_pending, ordered=ordered
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def trigger(
+        self,
+        channel: str,
+        event: str,
+        data: Any,
+        *,
+        socket_id: str | None = None,
+        info: str | Iterable[str] | None = None,
+    ) -> Reply:
+        """:meth:`BatchPublisher.trigger`, waiting until the event is accepted."""
+        check_thread()
+        publisher = self._publisher
+        # In the caller's thread, as for BlockingPusher.
+        item = publisher._item(channel, event, data, socket_id, info)
+        return wait_for(publisher._offer, channel, item)
+
+    def submit(
+        self,
+        channel: str,
+        event: str,
+        data: Any,
+        *,
+        socket_id: str | None = None,
+        info: str | Iterable[str] | None = None,
+    ) -> Future[Reply]:
+        """
+        :meth:`BatchPublisher.trigger` without waiting.
+
+        :return: A Future of the reply, or of the error.
+        :raises BlockingCallError: Here the result could never arrive.
+        :raises ClosedError: The reactor has stopped.
+        """
+        check_thread()
+        future: Future[Reply] = Future()
+        future.set_running_or_notify_cancel()
+        publisher = self._publisher
+        try:
+            item = publisher._item(channel, event, data, socket_id, info)
+        except PusherError as error:
+            future.set_exception(error)
+            return future
+
+        def begin() -> None:
+            publisher._offer(channel, item).addBoth(settle)
+
+        def settle(outcome: Reply | Failure) -> None:
+            if future.done():
+                # The reactor is stopping, and has failed it.
+                return
+            if isinstance(outcome, Failure):
+                future.set_exception(outcome.value)
+            else:
+                future.set_result(outcome)
+
+        call_in_reactor(begin, future)
+        return future
+
+    def flush(self) -> None:
+        """:meth:`BatchPublisher.flush`."""
+        wait_for_query(self._publisher.flush)
+
+    def close(self) -> None:
+        """:meth:`BatchPublisher.close`."""
+        wait_for_query(self._publisher.close)

@@ -65,11 +65,7 @@ class Channel:
             failure.trap(Exception)
             if failure.check(CancelledError):
                 failure.raiseException()
-            _log.error(
-                "an event was not published to {channel}: {error}",
-                channel=self.name,
-                error=failure.value,
-            )
+            log_quietly(self.name, failure.value)
 
         triggered = self.trigger(event, data, socket_id=socket_id, info=info)
         return triggered.addCallbacks(lambda _: None, log_failure)
@@ -84,12 +80,21 @@ class Channel:
 
         :return: A Deferred that fires with a list, ``[{"id": "..."}]``.
         """
-        return self._pusher.channel_users(self.name).addCallback(
-            lambda reply: reply.get("users", [])
-        )
+        return self._pusher.channel_users(self.name).addCallback(users_in)
 
     def authenticate(
         self, socket_id: str, custom_data: Mapping[str, Any] | None = None
     ) -> dict[str, str]:
         """:meth:`Pusher.authenticate` for this channel."""
         return self._pusher.authenticate(self.name, socket_id, custom_data)
+
+
+def users_in(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """The list in the reply to a query for the users of a channel."""
+    users: list[dict[str, Any]] = reply.get("users", [])
+    return users
+
+
+def log_quietly(channel: str, error: BaseException | None) -> None:
+    """What becomes of an error that nobody waits for."""
+    _log.error("an event was not published to {channel}: {error}", channel=channel, error=error)

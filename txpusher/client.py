@@ -6,23 +6,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred, fail
-from twisted.web.iweb import IRequest
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.iweb import IAgent, IRequest
 
 from txpusher._api import Api, ApiRequest, Event
+from txpusher._checks import shown
 from txpusher._stats import OnAttempt, Stats
 from txpusher._transport import Transport
+from txpusher._urls import env_settings, url_settings
 from txpusher.channel import Channel
-from txpusher.config import Config, Options, env_settings, url_settings
-from txpusher.errors import ConfigurationError
+from txpusher.config import Config, Options
+from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
 from txpusher.webhook import WebHook, read_webhook
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 Reply = Deferred[dict[str, Any]]
+T = TypeVar("T")
 
 
 class ClientOptions(Options, total=False):
@@ -80,7 +84,11 @@ class Pusher:
     ) -> None:
         for name, given in (("clock", clock), ("on_attempt", on_attempt)):
             if given is not None and not callable(given):
-                raise ConfigurationError(f"{name} must be callable, not {given!r}")
+                raise ConfigurationError(f"{name} must be callable, not {shown(given)}")
+        if reactor is not None and not IReactorTime.providedBy(reactor):
+            raise ConfigurationError(f"reactor must be one of Twisted's, not {shown(reactor)}")
+        if http_client is not None:
+            _check_http_client(http_client)
         self.config = Config(app_id, key, secret, **options)
         self._api = Api(self.config)
         self._transport = Transport(
@@ -100,7 +108,7 @@ class Pusher:
         :param options: Any other argument; one given here wins over the URL.
         :raises ConfigurationError: The URL is malformed; it is not quoted.
         """
-        return cls(**{**url_settings(url), **cast("dict[str, Any]", options)})
+        return cls(**url_settings(url, cast("dict[str, Any]", options)))
 
     @classmethod
     def from_env(cls, name: str = "PUSHER_URL", **options: Unpack[ClientOptions]) -> Self:
@@ -109,7 +117,7 @@ class Pusher:
 
         :raises ConfigurationError: It is not set, or malformed.
         """
-        return cls(**{**env_settings(name), **cast("dict[str, Any]", options)})
+        return cls(**env_settings(name, cast("dict[str, Any]", options)))
 
     def __repr__(self) -> str:
         config = self.config
@@ -123,9 +131,8 @@ class Pusher:
 
     def _send(self, build: Callable[..., ApiRequest], *arguments: Any) -> Reply:
         try:
-            request = build(*arguments)
-        except Exception:
-            # Not only ours: an iterable of the caller's may raise anything.
+            request = built_by(build, *arguments)
+        except PusherError:
             return fail()
         return self._transport.send(request)
 
@@ -268,10 +275,10 @@ class Pusher:
         self,
         request: IRequest | None = None,
         *,
-        key: str | None = None,
-        signature: str | None = None,
+        key: bytes | str | None = None,
+        signature: bytes | str | None = None,
         body: bytes | str | None = None,
-        content_type: str = "application/json",
+        content_type: bytes | str | None = "application/json",
         extra_tokens: Iterable[tuple[str, str]] = (),
     ) -> WebHook:
         """
@@ -285,6 +292,8 @@ class Pusher:
             of the request counts.
         :param extra_tokens: (key, secret) pairs that are accepted beside the
             app's own, while keys are changed.
+        :raises InvalidRequestError: A part is neither str nor bytes, or a token
+            no pair of two str that are not empty.
         """
         return read_webhook(
             self.config,
@@ -323,3 +332,30 @@ class Pusher:
         :return: A Deferred that fires with None when every connection is closed.
         """
         return self._transport.close(timeout)
+
+
+def built_by(build: Callable[..., T], *arguments: Any) -> T:
+    """
+    What *build* makes of the arguments of an operation.
+
+    :raises PusherError: It refuses one; or an iterable or a mapping of the
+        caller's has raised something, which is then the error's cause.
+    """
+    try:
+        return build(*arguments)
+    except PusherError:
+        raise
+    except Exception as error:
+        raise InvalidRequestError(
+            f"an argument could not be read: {type(error).__name__}: {shown(str(error), 200)}"
+        ) from error
+
+
+def _check_http_client(http_client: Any) -> None:
+    if IAgent.providedBy(http_client):
+        raise ConfigurationError(
+            "http_client must be a treq client, not an agent: "
+            "treq.client.HTTPClient(agent) makes one of it"
+        )
+    if not callable(getattr(http_client, "request", None)):
+        raise ConfigurationError(f"http_client must be a treq client, not {shown(http_client)}")

@@ -7,17 +7,22 @@ A :class:`Config` is plain frozen data: no connection, no clock, no reactor.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
-from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any, TypedDict, cast
-from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 
-from txpusher._checks import is_number, segment, shown
+from txpusher._checks import is_number, is_raw_path, plain, segment, shown
 from txpusher._encryption import decode_master_key
+from txpusher._urls import (
+    Proxy,
+    clean_host,
+    env_settings,
+    harmless,
+    parse_proxy,
+    url_settings,
+)
 from txpusher.errors import ConfigurationError
 from txpusher.retry import RetryPolicy
 
@@ -63,6 +68,11 @@ MAX_SECONDS = 1e9
 Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
 
 
+def _plain_str(value: str) -> str:
+    # attrs' own types know no generic converter.
+    return plain(value)
+
+
 def _identifier(instance: object, attribute: attrs.Attribute[str], value: object) -> None:
     name = attribute.name
     if not isinstance(value, str):
@@ -84,7 +94,7 @@ def _at_least(minimum: int) -> Validator:
     def check(instance: object, attribute: attrs.Attribute[int], value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
             raise ConfigurationError(
-                f"{attribute.name} must be a whole number >= {minimum}, not {value!r}"
+                f"{attribute.name} must be a whole number >= {minimum}, not {shown(value)}"
             )
 
     return check
@@ -118,35 +128,9 @@ def _tls_policy(instance: object, attribute: attrs.Attribute[Any], value: object
 
 def _cluster(instance: object, attribute: attrs.Attribute[str], value: object) -> None:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,50}", value):
-        raise ConfigurationError(f"cluster must be letters, digits and hyphens, not {value!r}")
-
-
-def clean_host(setting: str, value: object) -> str:
-    """
-    *value* as the ASCII host of a URL, IPv6 brackets removed.
-
-    :raises ConfigurationError: It is not a host name or address; the message
-        names *setting*.
-    """
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{setting} must be a str, not {type(value).__name__}")
-    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-    if ":" in bare:
-        try:
-            return str(IPv6Address(bare))
-        except ValueError:
-            pass
-    elif bare == value:
-        try:
-            ascii_host = bare.encode("idna").decode("ascii") if bare else ""
-        except UnicodeError:
-            ascii_host = ""
-        if re.fullmatch(r"[A-Za-z0-9._-]+", ascii_host):
-            return ascii_host
-    given = "a URL with credentials" if "@" in value else repr(value)
-    raise ConfigurationError(
-        f"{setting} must be a host name or an IP address, without scheme or port, not {given}"
-    )
+        raise ConfigurationError(
+            f"cluster must be letters, digits and hyphens, not {harmless(value)}"
+        )
 
 
 def _host(value: str | None) -> str:
@@ -157,73 +141,19 @@ def _port(value: int | None) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
-        raise ConfigurationError(f"port must be an int from 1 to 65535, not {value!r}")
+        raise ConfigurationError(f"port must be an int from 1 to 65535, not {shown(value)}")
     return value
 
 
 def _clean_prefix(value: object) -> str:
     if not isinstance(value, str):
         raise ConfigurationError(f"path_prefix must be a str, not {type(value).__name__}")
-    inner = value.strip("/")
-    plain = {".", ".."}.isdisjoint(inner.split("/"))
-    if not plain or not re.fullmatch(r"[A-Za-z0-9\-._~!$&'()*+,;=:@%/]*", inner):
-        raise ConfigurationError(f"path_prefix must be a plain URL path, not {value!r}")
-    return f"/{inner}" if inner else ""
-
-
-@attrs.frozen
-class Proxy:
-    """An HTTP proxy: where it listens, and who the client is to it."""
-
-    host: str
-    port: int
-    user: str = attrs.field(default="", repr=False)
-    password: str = attrs.field(default="", repr=False)
-
-
-def parse_proxy(url: object) -> Proxy:
-    """
-    ``http://[user:password@]host[:port]`` as a :class:`Proxy`.
-
-    :raises ConfigurationError: Anything else; the URL is not quoted, it may
-        hold a password.
-    """
-    if not isinstance(url, str):
-        raise ConfigurationError(f"http_proxy must be a str, not {type(url).__name__}")
-    parts, port = _split_url("http_proxy", url)
-    if parts.scheme != "http":
-        raise ConfigurationError("http_proxy must be http://[user:password@]host[:port]")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ConfigurationError("http_proxy must have no path, query or fragment")
-    host = clean_host("http_proxy host", parts.hostname or "")
-    user, password = (
-        _unescape("http_proxy", text) for text in (parts.username, parts.password)
-    )
-    if password and not user:
-        raise ConfigurationError("http_proxy has a password but no user")
-    return Proxy(host, port or 80, user, password)
-
-
-def _split_url(setting: str, url: str) -> tuple[SplitResult, int | None]:
-    url = url.strip()
-    # urlsplit would drop some of these without a word.
-    if not url.isprintable():
-        raise ConfigurationError(f"{setting} must not contain control characters")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ConfigurationError(f"{setting} is not a valid URL") from None
-    if port == 0:
-        raise ConfigurationError(f"{setting} must have a port from 1 to 65535, not 0")
-    return parts, port
-
-
-def _unescape(setting: str, text: str | None) -> str:
-    try:
-        return unquote(text or "", errors="strict")
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{setting} has a percent-escape that is not UTF-8") from None
+    path = f"/{value.strip('/')}"
+    if path == "/":
+        return ""
+    if "//" in path or not is_raw_path(path):
+        raise ConfigurationError(f"path_prefix must be a plain URL path, not {harmless(value)}")
+    return path
 
 
 @attrs.frozen
@@ -263,10 +193,14 @@ class Config:
     """
 
     # One that is left out is refused as an empty one is: by name.
-    app_id: str = attrs.field(default="", validator=_identifier)
-    key: str = attrs.field(default="", validator=_identifier, repr=False)
-    secret: str = attrs.field(default="", validator=_identifier, repr=False)
-    cluster: str = attrs.field(default="mt1", kw_only=True, validator=_cluster)
+    app_id: str = attrs.field(default="", converter=_plain_str, validator=_identifier)
+    key: str = attrs.field(default="", converter=_plain_str, validator=_identifier, repr=False)
+    secret: str = attrs.field(
+        default="", converter=_plain_str, validator=_identifier, repr=False
+    )
+    cluster: str = attrs.field(
+        default="mt1", kw_only=True, converter=_plain_str, validator=_cluster
+    )
     host: str = attrs.field(default=None, kw_only=True, converter=_host)
     port: int = attrs.field(default=None, kw_only=True, converter=_port)
     use_tls: bool = attrs.field(
@@ -345,7 +279,7 @@ class Config:
         :raises ConfigurationError: The URL is malformed.  The message does not
             quote it: it holds the secret.
         """
-        return cls(**{**url_settings(url), **options})
+        return cls(**url_settings(url, options))
 
     @classmethod
     def from_env(cls, name: str = "PUSHER_URL", **options: Any) -> Config:
@@ -354,43 +288,4 @@ class Config:
 
         :raises ConfigurationError: It is not set, or malformed.
         """
-        return cls(**{**env_settings(name), **options})
-
-
-def url_settings(url: str, setting: str = "url") -> dict[str, Any]:
-    """The settings that a PUSHER_URL holds, by their names in :class:`Config`."""
-    if not isinstance(url, str):
-        raise ConfigurationError(f"{setting} must be a str, not {type(url).__name__}")
-    parts, port = _split_url(setting, url)
-    if parts.scheme not in ("https", "http"):
-        raise ConfigurationError(
-            f"{setting} must be https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID"
-        )
-    if "?" in url or "#" in url:
-        raise ConfigurationError(f"{setting} must have no query and no fragment")
-    prefix, found, app_id = parts.path.rstrip("/").rpartition("/apps/")
-    if not found or not app_id or "/" in app_id:
-        raise ConfigurationError(f"{setting} must end in /apps/APP_ID")
-    if not parts.username or not parts.password:
-        raise ConfigurationError(f"{setting} must have KEY:SECRET@ before the host")
-    if not parts.hostname:
-        raise ConfigurationError(f"{setting} must name a host")
-    settings = {
-        "app_id": _unescape(setting, app_id),
-        "key": _unescape(setting, parts.username),
-        "secret": _unescape(setting, parts.password),
-        "host": clean_host(f"{setting} host", _unescape(setting, parts.hostname)),
-        "use_tls": parts.scheme == "https",
-        "path_prefix": prefix,
-    }
-    if port is not None:
-        settings["port"] = port
-    return settings
-
-
-def env_settings(name: str) -> dict[str, Any]:
-    """:func:`url_settings` of the environment variable *name*."""
-    url = os.environ.get(name, "")
-    if not url.strip():
-        raise ConfigurationError(f"{name} is missing: the environment variable is not set")
-    return url_settings(url, name)
+        return cls(**env_settings(name, options))

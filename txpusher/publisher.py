@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txpusher._batching import Batch, Scheduler, Ticket
-from txpusher._threads import call_in_reactor, wait_for, wait_for_query
-from txpusher.blocking import BlockingPusher
-from txpusher.client import Pusher
+from txpusher._checks import shown
+from txpusher.client import Pusher, built_by
 from txpusher.errors import (
     BadRequestError,
     ClosedError,
     ConfigurationError,
     PayloadTooLargeError,
+    PusherError,
     QueueFullError,
 )
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Reply = dict[str, Any]
+
+_log = Logger(namespace="txpusher")
 
 
 class BatchPublisher:
@@ -74,10 +76,10 @@ class BatchPublisher:
             )
         if isinstance(max_pending, bool) or not isinstance(max_pending, int) or max_pending < 0:
             raise ConfigurationError(
-                f"max_pending must be a whole number >= 0, not {max_pending!r}"
+                f"max_pending must be a whole number >= 0, not {shown(max_pending)}"
             )
         if not isinstance(ordered, bool):
-            raise ConfigurationError(f"ordered must be a bool, not {ordered!r}")
+            raise ConfigurationError(f"ordered must be a bool, not {shown(ordered)}")
         self._api = pusher._api
         self._transport = pusher._transport
         self._max_pending = max_pending
@@ -88,6 +90,8 @@ class BatchPublisher:
         )
         self._busy = False
         self._closed = False
+        # Those for which there was no place when they came, the newest last.
+        self._surplus: list[_Event] = []
         # Unsettled events, one count for those since the last flush and one
         # for those before each flush that has not fired.
         self._unsettled = _Count()
@@ -117,27 +121,29 @@ class BatchPublisher:
             with ``{}`` or the attributes that *info* asked for.  Cancelled in
             flight, the event travels on with its batch.
         """
+        try:
+            item = self._item(channel, event, data, socket_id, info)
+        except PusherError:
+            return fail()
+        return self._offer(channel, item)
+
+    def _item(self, *arguments: Any) -> bytes:
+        return built_by(self._api.batch_item, *arguments)
+
+    def _offer(self, channel: str, item: bytes) -> Deferred[Reply]:
         if self._closed:
             return fail(ClosedError("the publisher is closed"))
-        try:
-            item = self._api.batch_item(channel, event, data, socket_id, info)
-        except Exception:
-            return fail()
         scheduler = self._scheduler
         offered = _Event(self, item, self._unsettled)
         scheduler.add(channel, offered)
         self._unsettled.value += 1
+        over = scheduler.pending - self._max_pending
+        if over > 0:
+            self._surplus.append(offered)
+            # What a callback triggers goes out when all callbacks have been called.
+            if self._busy and over > scheduler.room:
+                self._turn_away()
         self._send_due()
-        waiting = scheduler.pending - offered.waiting
-        # What a callback triggers goes out when all callbacks have been called.
-        room = scheduler.room if self._busy else 0
-        if offered.waiting and waiting >= self._max_pending + room:
-            scheduler.cancel(offered)
-            offered.settle(
-                QueueFullError(
-                    f"{waiting} events are waiting already, max_pending is {self._max_pending}"
-                )
-            )
         return offered.deferred
 
     def flush(self) -> Deferred[None]:
@@ -168,36 +174,75 @@ class BatchPublisher:
         if self._busy:
             return
         self._busy = True
-        # A request may fail at once, and its events' callbacks trigger more.
-        while batches := self._scheduler.due():
-            for batch in batches:
-                request = self._api.batch([ticket.item for ticket in batch.tickets])
-                self._transport.send(request, bounded=False).addCallbacks(
-                    self._accepted, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
-                )
-        self._busy = False
+        try:
+            # A request may fail at once, and its events' callbacks trigger more.
+            while self._send_batches() or self._turn_away_surplus():
+                pass
+            self._surplus.clear()
+        finally:
+            self._busy = False
+
+    def _send_batches(self) -> bool:
+        # Before an event is turned away, what has gathered goes out.
+        batches = self._scheduler.due(hurry=self._is_over_full())
+        for batch in batches:
+            self._send(batch)
+        return bool(batches)
+
+    def _turn_away_surplus(self) -> bool:
+        over = self._is_over_full()
+        if over:
+            self._turn_away()
+        return over
+
+    def _send(self, batch: Batch[_Event]) -> None:
+        request = self._api.batch([event.item for event in batch.tickets])
+        self._transport.send(request, bounded=False).addCallbacks(
+            self._accepted, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
+        )
+
+    def _is_over_full(self) -> bool:
+        return self._scheduler.pending > self._max_pending
+
+    def _turn_away(self) -> None:
+        """Refuse the event that came last of those for which there is no place."""
+        event = self._surplus.pop()
+        if event.live and event.waiting:
+            self._scheduler.cancel(event)
+            limit = self._max_pending
+            event.settle(
+                QueueFullError(f"{limit} events are waiting already, max_pending is {limit}")
+            )
 
     def _accepted(self, reply: Reply, batch: Batch[_Event]) -> None:
         parts = reply.get("batch")
         if not isinstance(parts, list) or len(parts) != len(batch.tickets):
-            parts = [{} for _ in batch.tickets]
-        self._settle((event, parts[place]) for place, event in self._scheduler.accepted(batch))
+            if parts is not None:
+                _log.warn("a reply does not fit its batch: the events' own parts are lost")
+            parts = [None] * len(batch.tickets)
+        self._settle(
+            (event, parts[place] if isinstance(parts[place], dict) else {})
+            for place, event in self._scheduler.accepted(batch)
+        )
 
     def _failed(self, failure: Failure, batch: Batch[_Event]) -> None:
         error = cast(BaseException, failure.value)
         if isinstance(error, (BadRequestError, PayloadTooLargeError)):
+            for event in batch.tickets:
+                event.maybe_delivered |= error.maybe_delivered
             failed = self._scheduler.rejected(batch)
         else:
             failed = self._scheduler.failed(batch)
-        # An exception that is raised is changed: each event has its own.
-        self._settle((event, copy(error)) for event in failed)
+        self._settle((event, event.own(error)) for event in failed)
 
     def _settle(self, outcomes: Iterable[tuple[_Event, Reply | BaseException]]) -> None:
         # Events that the callbacks trigger gather, and go out together.
         busy, self._busy = self._busy, True
-        for event, outcome in outcomes:
-            event.settle(outcome)
-        self._busy = busy
+        try:
+            for event, outcome in outcomes:
+                event.settle(outcome)
+        finally:
+            self._busy = busy
         self._send_due()
         self._fire_flushes()
 
@@ -207,7 +252,8 @@ class BatchPublisher:
 
     def _cancel(self, event: _Event) -> None:
         self._scheduler.cancel(event)
-        event.count.value -= 1
+        # Here, so that the event is settled before a flush is.
+        event.settle(CancelledError())
         self._fire_flushes()
 
 
@@ -227,16 +273,31 @@ class _Event(Ticket):
     It knows its Deferred, which knows it until it fires: no cycle outlives that.
     """
 
-    __slots__ = ("_publisher", "count", "deferred")
+    __slots__ = ("_publisher", "count", "deferred", "maybe_delivered")
 
     def __init__(self, publisher: BatchPublisher, item: bytes, count: _Count) -> None:
         super().__init__(item)
         self._publisher = publisher
         self.count = count
+        #: Whether a batch that was split may have been acted on.
+        self.maybe_delivered = False
         self.deferred: Deferred[Reply] = Deferred(self._cancelled)
 
     def _cancelled(self, deferred: object) -> None:
         self._publisher._cancel(self)
+
+    def own(self, error: BaseException) -> BaseException:
+        """
+        The error of its batch, as that of this event alone.
+
+        An exception that is raised is changed, so that none is shared.
+        """
+        mine = copy(error).with_traceback(error.__traceback__)
+        mine.__cause__, mine.__context__ = error.__cause__, error.__context__
+        mine.__suppress_context__ = error.__suppress_context__
+        if isinstance(mine, PusherError):
+            mine.maybe_delivered |= self.maybe_delivered
+        return mine
 
     def settle(self, result: Reply | BaseException) -> None:
         """Fire the Deferred, unless a companion's callback has cancelled it."""
@@ -247,94 +308,3 @@ class _Event(Ticket):
             self.deferred.errback(Failure(result))
         else:
             self.deferred.callback(result)
-
-
-class BlockingBatchPublisher:
-    """
-    :class:`BatchPublisher` for threads, of which many may share one.
-
-    ::
-
-        with BlockingBatchPublisher(blocking_pusher) as publisher:
-            futures = [publisher.submit("prices", "tick", price) for price in prices]
-
-    :param pusher: The client to send with; it stays open.
-    :param max_pending: See :class:`BatchPublisher`.
-    :param ordered: See :class:`BatchPublisher`.
-    """
-
-    def __init__(
-        self, pusher: BlockingPusher, *, max_pending: int = 100_000, ordered: bool = True
-    ) -> None:
-        if not isinstance(pusher, BlockingPusher):
-            raise ConfigurationError(
-                f"pusher must be a BlockingPusher, not a {type(pusher).__name__}"
-            )
-        self._publisher = BatchPublisher(
-            pusher._pusher, max_pending=max_pending, ordered=ordered
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def trigger(
-        self,
-        channel: str,
-        event: str,
-        data: Any,
-        *,
-        socket_id: str | None = None,
-        info: str | Iterable[str] | None = None,
-    ) -> Reply:
-        """:meth:`BatchPublisher.trigger`, waiting until the event is accepted."""
-        return wait_for(
-            self._publisher.trigger, channel, event, data, socket_id=socket_id, info=info
-        )
-
-    def submit(
-        self,
-        channel: str,
-        event: str,
-        data: Any,
-        *,
-        socket_id: str | None = None,
-        info: str | Iterable[str] | None = None,
-    ) -> Future[Reply]:
-        """
-        :meth:`BatchPublisher.trigger` without waiting.
-
-        :return: A Future of the reply, or of the error.
-        :raises BlockingCallError: Here the result could never arrive.
-        :raises ClosedError: The reactor has stopped.
-        """
-        future: Future[Reply] = Future()
-        future.set_running_or_notify_cancel()
-
-        def begin() -> None:
-            triggered = self._publisher.trigger(
-                channel, event, data, socket_id=socket_id, info=info
-            )
-            triggered.addBoth(settle)
-
-        def settle(outcome: Reply | Failure) -> None:
-            if future.done():
-                # The reactor is stopping, and has failed it.
-                return
-            if isinstance(outcome, Failure):
-                future.set_exception(outcome.value)
-            else:
-                future.set_result(outcome)
-
-        call_in_reactor(begin, future)
-        return future
-
-    def flush(self) -> None:
-        """:meth:`BatchPublisher.flush`."""
-        wait_for_query(self._publisher.flush)
-
-    def close(self) -> None:
-        """:meth:`BatchPublisher.close`."""
-        wait_for_query(self._publisher.close)

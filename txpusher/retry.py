@@ -10,7 +10,7 @@ import random
 
 import attrs
 
-from txpusher._checks import is_number
+from txpusher._checks import is_number, shown
 from txpusher.errors import ConfigurationError, PusherError
 
 #: The longest ``Retry-After``, in seconds, that is waited for.
@@ -44,20 +44,22 @@ def may_have_been_delivered(method: str, *, sent: bool, status: int | None = Non
 def _number(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
     if not is_number(value) or not 0 <= value <= 1e9:
         raise ConfigurationError(
-            f"RetryPolicy.{attribute.name} must be a number of seconds >= 0, not {value!r}"
+            f"RetryPolicy.{attribute.name} must be a number of seconds >= 0, not {shown(value)}"
         )
 
 
 def _count(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ConfigurationError(
-            f"RetryPolicy.{attribute.name} must be a whole number >= 0, not {value!r}"
+            f"RetryPolicy.{attribute.name} must be a whole number >= 0, not {shown(value)}"
         )
 
 
 def _flag(instance: object, attribute: attrs.Attribute[bool], value: object) -> None:
     if not isinstance(value, bool):
-        raise ConfigurationError(f"RetryPolicy.{attribute.name} must be a bool, not {value!r}")
+        raise ConfigurationError(
+            f"RetryPolicy.{attribute.name} must be a bool, not {shown(value)}"
+        )
 
 
 @attrs.frozen

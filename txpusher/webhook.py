@@ -14,11 +14,15 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
+from txpusher._checks import shown
 from txpusher._signing import hmac_hex, same_signature
 from txpusher.config import Config
-from txpusher.errors import WebHookError
+from txpusher.errors import InvalidRequestError, WebHookError
 
 _log = Logger(namespace="txpusher")
+
+#: What a header or a body comes as.
+Text = bytes | str | None
 
 
 class WebHook:
@@ -33,18 +37,18 @@ class WebHook:
         self,
         config: Config,
         *,
-        key: str | None,
-        signature: str | None,
-        body: bytes | str | None,
-        content_type: str | None,
+        key: Text,
+        signature: Text,
+        body: Text,
+        content_type: Text,
         extra_tokens: Iterable[tuple[str, str]] = (),
     ) -> None:
-        self.key = key
-        self.signature = signature
+        self.key = _text("key", key)
+        self.signature = _text("signature", signature)
         self._config = config
-        self._body = body.encode("utf-8", "replace") if isinstance(body, str) else body or b""
-        self._content_type = content_type
-        self._tokens = [(config.key, config.secret), *extra_tokens]
+        self._body = _bytes(body)
+        self._content_type = _text("content_type", content_type)
+        self._tokens = [(config.key, config.secret), *_tokens(extra_tokens)]
 
     def __repr__(self) -> str:
         verdict = "valid" if self._problem is None else "invalid"
@@ -63,7 +67,7 @@ class WebHook:
 
     @cached_property
     def _problem(self) -> str | None:
-        if self.key is None or self.signature is None:
+        if not self.key or not self.signature:
             return "it names no key or has no signature"
         secrets = [secret for key, secret in self._tokens if key == self.key]
         for secret in secrets:
@@ -84,7 +88,7 @@ class WebHook:
         media_type = (self._content_type or "").partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise WebHookError(
-                f"the webhook's media type must be application/json, not {media_type!r}"
+                f"the webhook's media type must be application/json, not {shown(media_type)}"
             )
         try:
             value = self._config.json_loads(self._body)
@@ -128,10 +132,10 @@ def read_webhook(
     config: Config,
     request: IRequest | None,
     *,
-    key: str | None,
-    signature: str | None,
-    body: bytes | str | None,
-    content_type: str | None,
+    key: Text,
+    signature: Text,
+    body: Text,
+    content_type: Text,
     extra_tokens: Iterable[tuple[str, str]],
 ) -> WebHook:
     """
@@ -141,9 +145,9 @@ def read_webhook(
     the request's own.
     """
     if request is not None:
-        key = key or _header(request, b"X-Pusher-Key")
-        signature = signature or _header(request, b"X-Pusher-Signature")
-        content_type = _header(request, b"Content-Type")
+        key = request.getHeader(b"X-Pusher-Key") if key is None else key
+        signature = request.getHeader(b"X-Pusher-Signature") if signature is None else signature
+        content_type = request.getHeader(b"Content-Type")
         if body is None:
             content = request.content
             content.seek(0)
@@ -159,6 +163,40 @@ def read_webhook(
     )
 
 
-def _header(request: IRequest, name: bytes) -> str | None:
-    value: bytes | None = request.getHeader(name)
-    return None if value is None else value.decode("utf-8", "replace")
+def _text(what: str, value: object) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequestError(
+            f"{what} of a webhook must be str or bytes, not {type(value).__name__}"
+        )
+    return value
+
+
+def _bytes(body: object) -> bytes:
+    if isinstance(body, str):
+        return body.encode("utf-8", "replace")
+    if body is not None and not isinstance(body, (bytes, bytearray, memoryview)):
+        raise InvalidRequestError(
+            f"body of a webhook must be str or bytes, not {type(body).__name__}"
+        )
+    return bytes(body or b"")
+
+
+def _is_token(pair: object) -> bool:
+    return (
+        isinstance(pair, (tuple, list))
+        and len(pair) == 2
+        and all(isinstance(part, str) and part and part.isprintable() for part in pair)
+    )
+
+
+def _tokens(extra_tokens: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs, checked: with an empty secret anyone could sign."""
+    tokens = list(extra_tokens) if isinstance(extra_tokens, Iterable) else None
+    if tokens is None or not all(map(_is_token, tokens)):
+        # None of them is quoted: they are secrets.
+        raise InvalidRequestError(
+            "extra_tokens must be pairs of a key and a secret, each a str that is not empty"
+        )
+    return tokens

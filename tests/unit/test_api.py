@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import repeat
 from types import MappingProxyType
 
 import pytest
@@ -172,7 +173,7 @@ class TestTriggerBatch:
     @pytest.mark.parametrize("event", ["ab", 7, None, ("a", "e", "x")])
     def test_what_is_no_event_is_refused(self, api, event):
         assert refusal(api.trigger_batch, [event]) == (
-            f"an event must be an Event or a mapping, not {event!r}"
+            f"events[0]: an event must be an Event or a mapping, not {event!r}"
         )
 
     @pytest.mark.parametrize(
@@ -185,7 +186,9 @@ class TestTriggerBatch:
     )
     def test_mapping_with_other_keys_is_refused_with_them(self, api, event, shown):
         message = refusal(api.trigger_batch, [event])
-        assert message.startswith("an event has channel, name and data, and may have socket_id")
+        assert message.startswith(
+            "events[0]: an event has channel, name and data, and may have socket_id"
+        )
         assert message.endswith(shown)
 
     @pytest.mark.parametrize(
@@ -200,8 +203,20 @@ class TestTriggerBatch:
             (Event("a", "\ud800", "x"), "the event has a lone surrogate"),
         ],
     )
-    def test_one_bad_event_refuses_the_batch(self, api, event, names):
-        assert names in refusal(api.trigger_batch, [Event("a", "e", "x"), event])
+    def test_one_bad_event_refuses_the_batch_and_is_named(self, api, event, names):
+        message = refusal(api.trigger_batch, [Event("a", "e", "x"), event])
+        assert message.startswith(f"events[1]: {names}")
+
+    def test_encrypted_event_without_a_key_is_a_configuration_error(self):
+        api = make_api(encryption_master_key_base64=None)
+        assert "encryption_master_key_base64 is missing" in misconfiguration(
+            api.trigger_batch, [Event(ENCRYPTED, "e", "x")]
+        )
+
+    def test_events_without_end_are_refused(self, api):
+        assert "1 to 10 events, not more than 10" in refusal(
+            api.trigger_batch, repeat(Event("a", "e", "x"))
+        )
 
 
 class TestSendToUser:
@@ -309,7 +324,7 @@ class TestGet:
             f"the name of a param must be of A-Z a-z 0-9 _ - . only, not {name!r}"
         )
 
-    @pytest.mark.parametrize("params", ["a=b", [("a", "b")], 7])
+    @pytest.mark.parametrize("params", ["a=b", [("a", "b")], 7, "", 0, False, [], ()])
     def test_params_must_be_a_mapping(self, api, params):
         assert refusal(api.get, "/x", params) == f"params must be a mapping, not {params!r}"
 

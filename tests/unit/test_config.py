@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from txpusher import Config, Pusher, RetryPolicy
-from txpusher.config import Proxy, json_dumps, parse_proxy
+from txpusher._urls import Proxy, parse_proxy
+from txpusher.config import json_dumps
 from txpusher.errors import ConfigurationError
 
 from .helpers import KEY, MASTER_KEY, MASTER_KEY_BASE64, SECRET, misconfiguration
@@ -167,7 +168,6 @@ class TestChecks:
             "::x",
             ".",
             "a..b",
-            "x" * 64,
         ],
     )
     def test_host_is_a_name_or_an_address(self, value):
@@ -175,8 +175,18 @@ class TestChecks:
             f"host must be a host name or an IP address, without scheme or port, not {value!r}"
         )
 
-    def test_host_that_looks_like_a_url_with_a_secret_is_not_quoted(self):
-        assert "s3cr3t" not in problem(host="https://key:s3cr3t@h/apps/3")
+    def test_host_has_no_label_over_63_characters(self):
+        assert "must be a host name" in problem(host="x" * 64)
+
+    @pytest.mark.parametrize("setting", ["host", "cluster", "path_prefix"])
+    def test_what_looks_like_a_url_with_a_secret_is_not_quoted(self, setting):
+        message = problem(**{setting: "https://key:s3cr3t@h/apps/3"})
+        assert message.startswith(setting)
+        assert message.endswith("not a URL with credentials")
+
+    @pytest.mark.parametrize("setting", ["port", "max_connections", "max_pending"])
+    def test_number_too_long_to_write_out_is_refused(self, setting):
+        assert problem(**{setting: -(10**5000)}).startswith(setting)
 
     @pytest.mark.parametrize("value", [7, b"h"])
     def test_host_is_a_str(self, value):

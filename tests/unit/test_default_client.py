@@ -10,9 +10,10 @@ import pytest
 from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
+from twisted.web.client import Agent
 
 import txpusher
-from txpusher import AuthenticationError, Event, InvalidRequestError, Pusher, PusherError
+from txpusher import AuthenticationError, Event, InvalidRequestError, Pusher
 from txpusher._signing import request_signature
 
 from .helpers import KEY, SECRET, error_of, misconfiguration, refusal, result_of
@@ -277,7 +278,10 @@ class TestFailures:
 
         rest = ("e", "x") if name == "trigger" else ()
         error = error_of(getattr(pusher, name)(broken(), *rest))
-        assert isinstance(error, (LookupError, PusherError))
+        assert isinstance(error, InvalidRequestError)
+        assert "an argument could not be read: LookupError" in str(error)
+        assert isinstance(error.__cause__, LookupError)
+        assert error.maybe_delivered is False
 
     def test_value_whose_repr_fails_arrives_through_the_deferred(self, pusher):
         class Unspeakable:
@@ -290,6 +294,20 @@ class TestFailures:
     def test_what_is_called_must_be_callable(self, name):
         message = misconfiguration(Pusher, "3", "k", "s", **{name: 7})
         assert message == f"{name} must be callable, not 7"
+
+    @pytest.mark.parametrize("reactor", [7, object])
+    def test_reactor_is_one_of_twisteds(self, reactor):
+        message = misconfiguration(Pusher, "3", "k", "s", reactor=reactor)
+        assert message.startswith("reactor must be one of Twisted's, not ")
+
+    def test_http_client_is_no_agent(self):
+        message = misconfiguration(Pusher, "3", "k", "s", http_client=Agent(Clock()))
+        assert "must be a treq client, not an agent" in message
+
+    @pytest.mark.parametrize("client", [7, txpusher])
+    def test_http_client_can_send_requests(self, client):
+        message = misconfiguration(Pusher, "3", "k", "s", http_client=client)
+        assert message.startswith("http_client must be a treq client, not ")
 
 
 class TestChannel:

@@ -73,6 +73,11 @@ def test_app_without_proxy_and_encryption_has_fewer_secrets():
     assert redactor(Config("3", "k1", "s1"))("k1 s1 k2") == "[redacted] [redacted] k2"
 
 
+@pytest.mark.parametrize("text", ["s12", "xs1", "1s1", "s1s1"])
+def test_short_secret_within_a_word_is_left_alone(text):
+    assert redactor(Config("3", "k1", "s1"))(text) == text
+
+
 def test_proxy_without_a_user_has_no_secret():
     redact = redactor(Config("3", "k1", "s1", http_proxy="http://proxy"))
     assert redact("Og== proxy") == "Og== proxy"

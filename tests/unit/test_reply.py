@@ -267,13 +267,16 @@ class TestRetryAfter:
             (None, None),
             ("", None),
             ("-1", None),
-            ("1.5", None),
+            ("0.998", 0.998),
+            ("1.", None),
+            (".5", None),
+            ("1e3", None),
             ("soon", None),
             ("\N{ARABIC-INDIC DIGIT ONE}", None),
             ("\N{SUPERSCRIPT TWO}", None),
         ],
     )
-    def test_is_a_whole_number_of_seconds(self, text, seconds):
+    def test_is_a_number_of_seconds(self, text, seconds):
         assert parse_retry_after(ApiReply(429, b"", retry_after=text, now=NOW)) == seconds
 
     def test_or_a_date_by_the_clock_of_the_server(self):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txpusher import Config, Pusher
-from txpusher.config import env_settings, url_settings
+from txpusher._urls import env_settings, url_settings
 from txpusher.errors import ConfigurationError
 
 from .helpers import misconfiguration
@@ -63,7 +63,7 @@ def test_what_stands_before_apps_is_the_path_prefix(path, prefix):
 
 
 def test_port_is_only_a_setting_where_the_url_has_one():
-    assert "port" not in url_settings(URL)
+    assert "port" not in url_settings(URL, {})
     assert Config.from_url(URL, use_tls=False).port == 80
 
 
@@ -200,4 +200,41 @@ class TestEnvironment:
     )
     def test_malformed_variable_is_named(self, monkeypatch, url, why):
         monkeypatch.setenv("MY_URL", url)
-        assert misconfiguration(env_settings, "MY_URL").startswith(f"MY_URL {why}")
+        assert misconfiguration(env_settings, "MY_URL", {}).startswith(f"MY_URL {why}")
+
+    def test_name_of_the_variable_is_a_str(self):
+        assert misconfiguration(Config.from_env, None) == (
+            "the name of an environment variable must be a str, not NoneType"
+        )
+
+
+class TestOptionsBesideTheURL:
+    """One given by name wins over the URL."""
+
+    def test_host_and_port(self):
+        config = Config.from_url("https://k:s@h:7000/apps/3", host="i", port=7001)
+        assert config.netloc == "i:7001"
+
+    def test_cluster_stands_for_a_host_and_its_port(self):
+        config = Config.from_url("https://k:s@h:7000/apps/3", cluster="eu")
+        assert config.netloc == "api-eu.pusher.com"
+
+    def test_host_wins_over_a_cluster_there_too(self):
+        config = Config.from_url("https://k:s@h:7000/apps/3", cluster="eu", host="i")
+        assert config.netloc == "i"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://k:t0psecret/x@h/apps/3",
+        "https://k:t0psecret#x@h/apps/3",
+        "https://k:t0psecret?x@h/apps/3",
+        "https://k:t0psecret]x@h/apps/3",
+    ],
+)
+def test_secret_that_needs_escapes_is_not_quoted_by_the_error_or_its_context(url):
+    with pytest.raises(ConfigurationError) as caught:
+        Config.from_url(url)
+    assert "percent-escape" in str(caught.value)
+    assert caught.value.__context__ is None

@@ -17,7 +17,7 @@ from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 
 from txpusher import Pusher
-from txpusher.errors import WebHookError
+from txpusher.errors import InvalidRequestError, WebHookError
 
 from .helpers import KEY, SECRET
 
@@ -249,3 +249,71 @@ class TestRequest:
             extra_tokens=[OLD],
         )
         assert received.events == []
+
+
+class TestParts:
+    """What a header or a body may come as."""
+
+    def test_bytes_do_as_well(self):
+        received = hook(
+            key=KEY.encode(),
+            signature=signature_of(BODY).encode(),
+            content_type=b"application/json",
+        )
+        assert received.events == EVENTS
+        assert (received.key, received.signature) == (KEY, signature_of(BODY))
+
+    @pytest.mark.parametrize("body", [bytearray(BODY), memoryview(BODY), BODY.decode()])
+    def test_body_of_another_kind(self, body):
+        assert hook(body, signature=signature_of(BODY)).events == EVENTS
+
+    @pytest.mark.parametrize("part", ["key", "signature", "content_type", "body"])
+    def test_others_are_refused_by_name(self, part):
+        with pytest.raises(InvalidRequestError) as caught:
+            hook(**{"signature": signature_of(BODY), part: 7})
+        assert str(caught.value) == f"{part} of a webhook must be str or bytes, not int"
+
+    @pytest.mark.parametrize("part", ["key", "signature"])
+    def test_empty_part_is_one_that_is_missing(self, part):
+        received = hook(**{part: ""})
+        assert not received.is_valid
+        # It does not fall back on that of the request either.
+        assert not pusher.webhook(request_with(), **{part: ""}).is_valid
+
+    def test_request_can_be_read_again(self):
+        request = request_with()
+        assert pusher.webhook(request).is_valid
+        assert request.content.tell() == 0
+        assert pusher.webhook(request).is_valid
+
+
+class TestExtraTokens:
+    @pytest.mark.parametrize("tokens", [[OLD], (list(OLD),), iter([OLD])])
+    def test_pair_is_accepted(self, tokens):
+        received = hook(key=OLD[0], signature=signature_of(BODY, OLD[1]), extra_tokens=tokens)
+        assert received.is_valid
+
+    @pytest.mark.parametrize(
+        "tokens",
+        [
+            None,
+            7,
+            "ks",
+            OLD,
+            [("k",)],
+            [("k", "s", "t")],
+            [{"key": "k", "secret": "s3cr3t"}],
+            {"k": "s3cr3t"},
+            [("k", b"s3cr3t")],
+            [("k", None)],
+            [("k", "")],
+            [("", "s3cr3t")],
+            [("k", "s3cr3t\udcff")],
+            [OLD, ("", "")],
+        ],
+    )
+    def test_what_is_no_pair_of_texts_is_refused_and_not_quoted(self, tokens):
+        with pytest.raises(InvalidRequestError) as caught:
+            hook(extra_tokens=tokens)
+        assert str(caught.value).startswith("extra_tokens must be pairs of a key and a secret")
+        assert "s3cr3t" not in str(caught.value)

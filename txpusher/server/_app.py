@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from txpusher.config import _at_least, _identifier, _instance_of, _seconds
+from txpusher.config import _at_least, _identifier, _instance_of, _plain_str, _seconds
 from txpusher.errors import ConfigurationError
 
 
@@ -61,9 +61,9 @@ class App:
     :raises ConfigurationError: A setting is missing or malformed.
     """
 
-    id: str = attrs.field(validator=_identifier)
-    key: str = attrs.field(validator=_identifier, repr=False)
-    secret: str = attrs.field(validator=_identifier, repr=False)
+    id: str = attrs.field(converter=_plain_str, validator=_identifier)
+    key: str = attrs.field(converter=_plain_str, validator=_identifier, repr=False)
+    secret: str = attrs.field(converter=_plain_str, validator=_identifier, repr=False)
     webhooks: tuple[str, ...] = attrs.field(
         default=(), kw_only=True, converter=_webhook_urls, repr=False
     )

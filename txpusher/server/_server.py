@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from txpusher._checks import shown
 from txpusher.errors import ConfigurationError
 from txpusher.server._app import App, checked_apps
 from txpusher.server._connection import Connection
@@ -65,7 +66,8 @@ class ChannelsServer:
             or max_connections < 1
         ):
             raise ConfigurationError(
-                f"max_connections must be a whole number >= 1 or None, not {max_connections!r}"
+                "max_connections must be a whole number >= 1 or None, "
+                f"not {shown(max_connections)}"
             )
         self._hub = Hub(self._apps, max_connections)
         self._endpoints = Endpoints(self._hub)

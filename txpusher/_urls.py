@@ -1,0 +1,164 @@
+"""
+URLs as settings: ``PUSHER_URL``, the proxy's, and the hosts in them.
+
+A URL may hold a secret: no message here quotes one, nor does an exception in its
+context.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import IPv6Address
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import attrs
+
+from txpusher._checks import shown
+from txpusher.errors import ConfigurationError
+
+
+def harmless(value: object) -> str:
+    """*value* for an error message, unless it may be a URL, which may hold a secret."""
+    return "a URL with credentials" if "@" in str(value) else shown(value)
+
+
+def clean_host(setting: str, value: object) -> str:
+    """
+    *value* as the ASCII host of a URL, IPv6 brackets removed.
+
+    :raises ConfigurationError: It is not a host name or address; the message
+        names *setting*.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{setting} must be a str, not {type(value).__name__}")
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    if ":" in bare:
+        try:
+            return str(IPv6Address(bare))
+        except ValueError:
+            pass
+    elif bare == value:
+        try:
+            ascii_host = bare.encode("idna").decode("ascii") if bare else ""
+        except UnicodeError:
+            ascii_host = ""
+        if re.fullmatch(r"[A-Za-z0-9._-]+", ascii_host):
+            return ascii_host
+    raise ConfigurationError(
+        f"{setting} must be a host name or an IP address, without scheme or port, "
+        f"not {harmless(value)}"
+    )
+
+
+@attrs.frozen
+class Proxy:
+    """An HTTP proxy: where it listens, and who the client is to it."""
+
+    host: str
+    port: int
+    user: str = attrs.field(default="", repr=False)
+    password: str = attrs.field(default="", repr=False)
+
+
+def parse_proxy(url: object) -> Proxy:
+    """
+    ``http://[user:password@]host[:port]`` as a :class:`Proxy`.
+
+    :raises ConfigurationError: Anything else; the URL is not quoted, it may
+        hold a password.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"http_proxy must be a str, not {type(url).__name__}")
+    parts, port = _split_url("http_proxy", url)
+    if parts.scheme != "http":
+        raise ConfigurationError("http_proxy must be http://[user:password@]host[:port]")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ConfigurationError("http_proxy must have no path, query or fragment")
+    host = clean_host("http_proxy host", parts.hostname or "")
+    user, password = (
+        _unescape("http_proxy", text) for text in (parts.username, parts.password)
+    )
+    if password and not user:
+        raise ConfigurationError("http_proxy has a password but no user")
+    return Proxy(host, port or 80, user, password)
+
+
+_ESCAPES = "percent-escape what is not a letter or a digit in keys and passwords"
+
+
+def _split_url(setting: str, url: str) -> tuple[SplitResult, int | None]:
+    url = url.strip()
+    # urlsplit would drop some of these without a word.
+    if not url.isprintable():
+        raise ConfigurationError(f"{setting} must not contain control characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts = None
+    if parts is None:
+        # Not in the except clause: what is raised there quotes the URL.
+        raise ConfigurationError(f"{setting} is not a valid URL; {_ESCAPES}")
+    if port == 0:
+        raise ConfigurationError(f"{setting} must have a port from 1 to 65535, not 0")
+    return parts, port
+
+
+def _unescape(setting: str, text: str | None) -> str:
+    try:
+        return unquote(text or "", errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{setting} has a percent-escape that is not UTF-8") from None
+
+
+def url_settings(url: str, options: Mapping[str, Any], setting: str = "url") -> dict[str, Any]:
+    """
+    The settings that a PUSHER_URL holds and *options*, by their names in :class:`Config`.
+
+    An option wins over the URL; so does a cluster, which stands for a host.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{setting} must be a str, not {type(url).__name__}")
+    parts, port = _split_url(setting, url)
+    if parts.scheme not in ("https", "http"):
+        raise ConfigurationError(
+            f"{setting} must be https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID"
+        )
+    if "?" in url or "#" in url:
+        raise ConfigurationError(f"{setting} must have no query and no fragment; {_ESCAPES}")
+    prefix, found, app_id = parts.path.rstrip("/").rpartition("/apps/")
+    if not found or not app_id or "/" in app_id:
+        raise ConfigurationError(f"{setting} must end in /apps/APP_ID")
+    if not parts.username or not parts.password:
+        raise ConfigurationError(f"{setting} must have KEY:SECRET@ before the host")
+    if not parts.hostname:
+        raise ConfigurationError(f"{setting} must name a host")
+    settings = {
+        "app_id": _unescape(setting, app_id),
+        "key": _unescape(setting, parts.username),
+        "secret": _unescape(setting, parts.password),
+        "host": clean_host(f"{setting} host", _unescape(setting, parts.hostname)),
+        "use_tls": parts.scheme == "https",
+        "path_prefix": prefix,
+    }
+    if port is not None:
+        settings["port"] = port
+    if "cluster" in options:
+        del settings["host"]
+        settings.pop("port", None)
+    return {**settings, **options}
+
+
+def env_settings(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """:func:`url_settings` of the environment variable *name*."""
+    if not isinstance(name, str):
+        raise ConfigurationError(
+            f"the name of an environment variable must be a str, not {type(name).__name__}"
+        )
+    url = os.environ.get(name, "")
+    if not url.strip():
+        raise ConfigurationError(f"{name} is missing: the environment variable is not set")
+    return url_settings(url, options, name)
