@@ -1,5 +1,5 @@
 """
-Connections to one server: looked up, opened, counted, kept and given up.
+Connections to one server: opened, counted, kept and given up.
 
 Twisted's ``HTTPConnectionPool`` keeps idle connections but bounds neither the
 sockets in use nor those on their way out; the endpoint here does.  It gives a
@@ -12,16 +12,9 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable
-from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import (
-    TCP4ClientEndpoint,
-    TCP6ClientEndpoint,
-)
-from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IProtocol,
@@ -35,106 +28,6 @@ from zope.interface import implementer
 
 #: Seconds that a connection may take to close before it is aborted.
 CLOSE_GRACE = 1.0
-
-Address = tuple[type[TCP4ClientEndpoint] | type[TCP6ClientEndpoint], str]
-
-
-class Resolver:
-    """
-    Looks up one host name, in a thread of its own.
-
-    The reactor's thread pool, where Twisted looks names up, may be full of
-    blocking calls that wait for this very answer.  Whoever asks while a
-    lookup runs shares its result, so there is one thread at the most; it is a
-    daemon: a name server that does not answer must not keep the process alive.
-    """
-
-    def __init__(self, reactor: Any, host: str) -> None:
-        self._reactor = reactor
-        self._host = host
-        self._waiting: list[Deferred[list[Address]]] = []
-
-    def resolve(self) -> Deferred[list[Address]]:
-        """
-        The addresses of the host, in the order of the system's preference.
-
-        Fails with a DNSLookupError.
-        """
-        if isIPAddress(self._host):
-            return succeed([(TCP4ClientEndpoint, self._host)])
-        if isIPv6Address(self._host):
-            return succeed([(TCP6ClientEndpoint, self._host)])
-        if not self._waiting:
-            Thread(target=self._look_up, name="txpusher-resolver", daemon=True).start()
-        waiter: Deferred[list[Address]] = Deferred()
-        self._waiting.append(waiter)
-        return waiter
-
-    def _look_up(self) -> None:
-        result: list[Address] | Failure
-        try:
-            found = socket.getaddrinfo(self._host, None, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
-            result = Failure(DNSLookupError(f"no address found for {self._host}: {error}"))
-        else:
-            kinds: dict[int, type[TCP4ClientEndpoint] | type[TCP6ClientEndpoint]] = {
-                socket.AF_INET: TCP4ClientEndpoint,
-                socket.AF_INET6: TCP6ClientEndpoint,
-            }
-            result = [
-                (kinds[family], str(address[0]))
-                for family, _, _, _, address in found
-                if family in kinds
-            ]
-        self._reactor.callFromThread(self._resolved, result)
-
-    def _resolved(self, result: list[Address] | Failure) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            # One that was cancelled meanwhile has been called.
-            if not waiter.called:
-                waiter.callback(result)
-
-
-@implementer(IStreamClientEndpoint)
-class HostEndpoint:
-    """
-    Connects over TCP to one address of a host after the other.
-
-    Never to two at once, as Twisted's HostnameEndpoint does: a client that was
-    given one socket must not open two.  The address that worked last is tried
-    first, and none may use up the time of those after it.
-    """
-
-    def __init__(self, reactor: Any, host: str, port: int, timeout: float) -> None:
-        self._reactor = reactor
-        self._port = port
-        self._timeout = timeout
-        self._resolver = Resolver(reactor, host)
-        self._last_good: Address | None = None
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """A protocol that is connected, or a ConnectError or DNSLookupError."""
-        return Deferred.fromCoroutine(self._connect(protocolFactory))
-
-    async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        deadline = self._reactor.seconds() + self._timeout
-        addresses = list(dict.fromkeys(await self._resolver.resolve()))
-        addresses.sort(key=lambda address: address != self._last_good)
-        error: Exception = DNSLookupError("the name has no address")
-        for tried, address in enumerate(addresses):
-            kind, host = address
-            share = (deadline - self._reactor.seconds()) / (len(addresses) - tried)
-            try:
-                protocol = await kind(
-                    self._reactor, host, self._port, timeout=max(share, 0.001)
-                ).connect(factory)
-            except ConnectError as refused:
-                error = refused
-            else:
-                self._last_good = address
-                return protocol
-        raise error
 
 
 @implementer(IHandshakeListener)
@@ -253,6 +146,11 @@ class _ConnectionFactory(_Factory):
         self._on_closed = on_closed
         self._released = False
 
+    def abort(self) -> None:
+        """Close the connection at once, where there is one yet."""
+        for connection in list(self.protocols):
+            connection.abortConnection()
+
     def release(self) -> None:
         """The one socket that this factory is for is gone, or never came to be."""
         if not self._released:
@@ -281,6 +179,7 @@ class BoundedEndpoint:
         self._tls = tls
         self._waiting: deque[Deferred[None]] = deque()
         self._on_empty: list[Deferred[None]] = []
+        self._factories: set[_ConnectionFactory] = set()
         self.open = 0
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
@@ -289,7 +188,8 @@ class BoundedEndpoint:
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         await self._place()
-        wrapping = _ConnectionFactory(self._reactor, factory, self._closed)
+        wrapping = _ConnectionFactory(self._reactor, factory, lambda: self._closed(wrapping))
+        self._factories.add(wrapping)
         try:
             connection = cast(Connection, await self._endpoint.connect(wrapping))
         except BaseException:
@@ -310,7 +210,8 @@ class BoundedEndpoint:
         self._waiting.append(place)
         return place
 
-    def _closed(self) -> None:
+    def _closed(self, factory: _ConnectionFactory) -> None:
+        self._factories.discard(factory)
         if self._waiting:
             self._waiting.popleft().callback(None)
             return
@@ -319,6 +220,11 @@ class BoundedEndpoint:
             waiting, self._on_empty = self._on_empty, []
             for waiter in waiting:
                 waiter.callback(None)
+
+    def abort(self) -> None:
+        """Close every connection at once."""
+        for factory in list(self._factories):
+            factory.abort()
 
     def all_closed(self) -> Deferred[None]:
         """Fires when there is no socket left."""
@@ -364,12 +270,34 @@ class ConnectionPool(HTTPConnectionPool):
         connection = protocol.transport
         if connection.fresh:
             connection.fresh = False
-        elif not connection.is_quiet():
-            connection.loseConnection()
+        elif connection.disconnecting or not connection.is_quiet():
+            # To close it in the orderly way would keep its place for a while.
+            connection.abortConnection()
             return None
         return protocol
+
+    def _putConnection(self, key: Any, connection: Any) -> None:
+        # Twisted knows no announcement but a lone, lower-case "close".
+        if _is_last_reply(connection._parser):
+            connection.transport.loseConnection()
+        else:
+            super()._putConnection(key, connection)
 
     async def close(self) -> None:
         """Close what is idle, and wait until no socket is left."""
         await self.closeCachedConnections()
         await self._endpoint.all_closed()
+
+
+def _is_last_reply(parser: Any) -> bool:
+    """
+    Whether the server closes the connection after the reply that was parsed.
+
+    Source: RFC 9112, section 9.3.
+    """
+    values = parser.connHeaders.getRawHeaders(b"connection")
+    current = parser.response.version >= (b"HTTP", 1, 1)
+    if values is None:
+        return not current
+    options = {option.strip().lower() for option in b",".join(values).split(b",")}
+    return b"close" in options or not (current or b"keep-alive" in options)

@@ -14,14 +14,15 @@ from service_identity.exceptions import VerificationError
 from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseDone
+from twisted.web.client import GzipDecoder, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from txpusher._api import ApiRequest
 from txpusher._proxy import TunnelRefusedError
-from txpusher._reply import ApiReply
+from txpusher._reply import MAX_REPLY_BYTES, ApiReply, UnpackingError, unpack
 from txpusher._sender import Sender
 from txpusher.errors import (
     HTTPError,
@@ -31,11 +32,14 @@ from txpusher.errors import (
 )
 from txpusher.retry import may_have_been_delivered
 
-#: The largest reply that is read, in bytes.
-MAX_REPLY_BYTES = 2**20
-
 #: The largest head of a reply, interim replies included, in bytes.
 MAX_HEAD_BYTES = 2**16
+
+#: The most bytes that a connection hands over at once.
+_READ_BYTES = 2**16
+
+#: The most bytes on the wire for one of a body: a chunk of one byte has six.
+_CHUNK_OVERHEAD = 8
 
 #: Exceptions whose text says what went wrong, and nothing that is secret.
 _EXPLAINED = (
@@ -45,6 +49,10 @@ _EXPLAINED = (
     error.ConnectionLost,
     TunnelRefusedError,
 )
+
+_NOT_CONNECTED = "no connection within {:g} seconds"
+
+_log = Logger(namespace="txpusher")
 
 Done = Callable[["ApiReply | PusherError"], None]
 
@@ -97,7 +105,7 @@ class Exchange:
         if not self.sent and not self._over:
             seconds = sender.config.connect_timeout
             self._timer = sender.reactor.callLater(
-                seconds, self._timed_out, f"no connection within {seconds:g} seconds"
+                seconds, self._timed_out, _NOT_CONNECTED.format(seconds)
             )
 
     def abort(self) -> None:
@@ -108,10 +116,15 @@ class Exchange:
         self._finish()
         if protocol is not None:
             protocol.transport.abortConnection()
-        elif reader is not None:
-            reader.transport.stopProducing()
-        elif work is not None:
-            work.cancel()
+            return
+        try:
+            if reader is not None:
+                reader.transport.stopProducing()
+            elif work is not None:
+                work.cancel()
+        except Exception:
+            # A client of the user's may do anything.
+            _log.failure("the HTTP client could not be stopped")
 
     def _finish(self) -> None:
         self._over = True
@@ -130,13 +143,15 @@ class Exchange:
     def _timed_out(self, what: str) -> None:
         late = RequestTimeoutError(
             f"{self._request.method} {self._request.path}: {what}",
-            maybe_delivered=self._maybe_delivered(),
+            maybe_delivered=self.maybe_delivered,
             transient=True,
         )
         self.abort()
         self._done(late)
 
-    def _maybe_delivered(self) -> bool:
+    @property
+    def maybe_delivered(self) -> bool:
+        """Whether the server may have acted, as far as is known now."""
         return may_have_been_delivered(
             self._request.method, sent=self.sent, status=self._status
         )
@@ -146,8 +161,8 @@ class Exchange:
             self._timer.cancel()
         self._protocol = protocol
         connection = protocol.transport
-        # Chunks have sizes of their own; the body alone is measured later.
-        connection.allowance = 2 * MAX_REPLY_BYTES + MAX_HEAD_BYTES
+        # The head, and what of the body comes along with it.
+        connection.allowance = MAX_HEAD_BYTES + _READ_BYTES
         connection.on_excess = self.too_large
         self._send()
 
@@ -175,47 +190,72 @@ class Exchange:
     def _answered(self, response: IResponse) -> None:
         if self._over:
             return
-        self._status = response.code
-        self._reader = _BodyReader(self, response)
-        response.deliverBody(self._reader)
+        if self._protocol is not None:
+            # From here on the body is measured as it comes.
+            self._protocol.transport.allowance += _CHUNK_OVERHEAD * MAX_REPLY_BYTES
+        try:
+            self._status = response.code
+            as_sent, packed = _undecoded(response)
+            self._reader = _BodyReader(self, as_sent, packed)
+            as_sent.deliverBody(self._reader)
+        except Exception:
+            # A client of the user's may answer with anything.
+            self._failed(Failure())
 
-    def read(self, response: Any, body: bytes, failure: Failure | None) -> None:
+    def read(self, response: Any, body: bytes, packed: bool, failure: Failure | None) -> None:
         """The body has ended, well or not."""
-        if failure is not None and 200 <= response.code < 300:
+        if self._over:
+            return
+        success = 200 <= response.code < 300
+        if failure is not None and success:
             self._failed(failure)
             return
-        self._end(
-            ApiReply(response.code, body)
-            if response.code < 300
-            else ApiReply(
-                response.code,
-                body,
-                _header(response, b"Date"),
-                _header(response, b"Retry-After"),
-                self._sender.clock(),
-            )
+        if success and body == b"{}" and not packed:
+            # Most replies are this one, and nothing else of them matters.
+            self._end(ApiReply(response.code, body))
+            return
+        try:
+            body = unpack(body) if packed or _says_gzip(response) else body
+        except UnpackingError as error:
+            if success:
+                self._end(self._unusable(str(error)))
+                return
+            body = b""
+        date, retry_after = _header(response, b"Date"), _header(response, b"Retry-After")
+        self._end(ApiReply(response.code, body, date, retry_after, self._now()))
+
+    def _now(self) -> float:
+        try:
+            return float(self._sender.clock())
+        except Exception:
+            _log.failure("the clock has failed")
+            return 0.0
+
+    def _unusable(self, why: str) -> HTTPError:
+        return HTTPError(
+            f"{self._request.method} {self._request.path}: {why}",
+            maybe_delivered=self.maybe_delivered,
         )
 
     def too_large(self) -> None:
-        """The body is over the limit."""
+        """More has come in than is taken."""
         if self._over:
             return
-        large = HTTPError(
-            f"{self._request.method} {self._request.path}: "
-            f"the reply is larger than {MAX_REPLY_BYTES} bytes",
-            maybe_delivered=self._maybe_delivered(),
-        )
+        what, limit = ("the reply", MAX_REPLY_BYTES)
+        if self._status is None:
+            what, limit = ("the head of the reply", MAX_HEAD_BYTES)
+        error = self._unusable(f"{what} is larger than {limit} bytes")
         self.abort()
-        self._done(large)
+        self._done(error)
 
     def _failed(self, failure: Failure) -> None:
         if self._over:
             return
-        reason = _innermost(failure)
-        if isinstance(reason, (error.ConnectError, error.DNSLookupError)):
+        request, reason = self._request, _innermost(failure)
+        never_sent = isinstance(reason, (error.ConnectError, error.DNSLookupError))
+        if never_sent or _is_refused_certificate(reason):
             # A client of the user's connects and sends in one.
             self.sent = False
-        request = self._request
         if isinstance(reason, TunnelRefusedError) and reason.status in (401, 407):
             self._end(
                 ProxyAuthenticationError(
@@ -226,11 +266,15 @@ class Exchange:
                 )
             )
             return
-        kind = RequestTimeoutError if isinstance(reason, error.TimeoutError) else HTTPError
+        kind, why = HTTPError, describe(reason)
+        if isinstance(reason, error.TimeoutError):
+            kind = RequestTimeoutError
+            if self._sender.pool is not None:
+                why = _NOT_CONNECTED.format(self._sender.config.connect_timeout)
         self._end(
             kind(
-                f"{request.method} {request.path}: {describe(reason)}",
-                maybe_delivered=self._maybe_delivered(),
+                f"{request.method} {request.path}: {why}",
+                maybe_delivered=self.maybe_delivered,
                 original_error=reason,
                 transient=_may_pass(reason),
             )
@@ -238,11 +282,16 @@ class Exchange:
 
 
 class _BodyReader(Protocol):
-    """Collects the body of one reply, up to the limit."""
+    """
+    Collects the body of one reply, up to the limit.
 
-    def __init__(self, exchange: Exchange, response: Any) -> None:
+    :param packed: Whether it is in gzip, as far as treq has found out.
+    """
+
+    def __init__(self, exchange: Exchange, response: Any, packed: bool) -> None:
         self._exchange = exchange
         self._of = response
+        self._packed = packed
         self._chunks: list[bytes] = []
         self._size = 0
 
@@ -256,7 +305,26 @@ class _BodyReader(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         complete = isinstance(reason.value, (ResponseDone, PotentialDataLoss))
-        self._exchange.read(self._of, b"".join(self._chunks), None if complete else reason)
+        body = b"".join(self._chunks)
+        self._exchange.read(self._of, body, self._packed, None if complete else reason)
+
+
+def _undecoded(response: Any) -> tuple[Any, bool]:
+    """
+    *response* without the decoder that treq puts around one in gzip; whether it had one.
+
+    Twisted keeps to itself what that decoder stumbles over: a body that cannot be
+    unpacked would look like an empty one, which is a success.
+    """
+    for layer in (response, getattr(response, "original", None)):
+        if isinstance(layer, GzipDecoder):
+            return layer.original, True
+    return response, False
+
+
+def _says_gzip(response: Any) -> bool:
+    # treq knows no other spelling than "gzip".
+    return (_header(response, b"Content-Encoding") or "").strip().lower() in ("gzip", "x-gzip")
 
 
 def _header(response: Any, name: bytes) -> str | None:
@@ -275,16 +343,26 @@ def _innermost(failure: Failure) -> BaseException:
 def _may_pass(reason: BaseException) -> bool:
     """Whether another attempt may fare better: not where a certificate was refused."""
     if isinstance(reason, TunnelRefusedError):
-        return reason.status >= 500
-    return not isinstance(reason, (TLSError, VerificationError))
+        return reason.status >= 500 or reason.status in (408, 429)
+    return not _is_refused_certificate(reason)
+
+
+def _is_refused_certificate(reason: BaseException) -> bool:
+    if isinstance(reason, TLSError):
+        return "certificate verify failed" in _tls_texts(reason)
+    return isinstance(reason, VerificationError)
+
+
+def _tls_texts(error: TLSError) -> list[str]:
+    queue = error.args[0] if error.args else ()
+    return [str(entry[-1]) for entry in queue] if isinstance(queue, list) else []
 
 
 def describe(reason: BaseException) -> str:
     """Why there is no usable answer, in one line."""
     if isinstance(reason, TLSError):
-        queue = reason.args[0] if reason.args else ()
-        texts = [str(entry[-1]) for entry in queue] if isinstance(queue, list) else []
-        return f"TLS failed: {', '.join(texts) or 'the server ended the handshake'}"
+        texts = ", ".join(_tls_texts(reason))
+        return f"TLS failed: {texts or 'the server ended the handshake'}"
     if isinstance(reason, VerificationError):
         return "TLS failed: the certificate is not valid for the host name"
     if isinstance(reason, _EXPLAINED):

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txpusher.config import Proxy
+from txpusher._urls import Proxy
 
 #: The most bytes that a proxy may answer a CONNECT with.
 MAX_ANSWER = 65536
@@ -69,8 +69,16 @@ class TunnelEndpoint:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        tunnel = await self._endpoint.connect(_TunnelFactory(self._connect_request, factory))
-        return await cast(_Tunnel, tunnel).established
+        tunnel = cast(
+            _Tunnel,
+            await self._endpoint.connect(_TunnelFactory(self._connect_request, factory)),
+        )
+        try:
+            return await tunnel.established
+        except BaseException:
+            # Until the socket is closed, it counts.
+            await tunnel.closed
+            raise
 
 
 class _TunnelFactory(Factory):
@@ -96,8 +104,9 @@ class _Tunnel(Protocol):
     """
     Speaks to the proxy, then hands the transport to the protocol beyond it.
 
-    :ivar established: Fires with that protocol.  Where the proxy refuses, it
-        fails once the socket is closed, not before: until then it counts.
+    :ivar established: Fires with that protocol, or fails with the reason why there
+        will be none.
+    :ivar closed: Fires with None when the socket is closed, where there is none.
     """
 
     def __init__(self, connect_request: bytes, wrapped: IProtocolFactory) -> None:
@@ -107,6 +116,7 @@ class _Tunnel(Protocol):
         self._refused: TunnelRefusedError | None = None
         self._beyond: IProtocol | None = None
         self.established: Deferred[IProtocol] = Deferred(lambda _: self._abort())
+        self.closed: Deferred[None] = Deferred()
 
     def _abort(self) -> None:
         cast(Any, self.transport).abortConnection()
@@ -154,6 +164,8 @@ class _Tunnel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._beyond is not None:
             self._beyond.connectionLost(reason)
-        elif not self.established.called:
+            return
+        if not self.established.called:
             lost = ConnectionLost("the proxy closed the connection before it answered")
             self.established.errback(Failure(self._refused or lost))
+        self.closed.callback(None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ SKEW_WORTH_TELLING = 300
 
 _QUOTED = 300
 _SIGNATURE = re.compile(r"[0-9a-fA-F]{32,}")
+#: Whole ones by the standard; some servers are more exact.
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?").fullmatch
 #: A secret shorter than this is taken for one only where it stands alone.
 _UNMISTAKABLE = 8
 
@@ -41,10 +44,42 @@ class ApiReply:
     """
 
     status: int
-    body: bytes
+    body: bytes = attrs.field(repr=False)
     date: str | None = None
     retry_after: str | None = None
     now: float = 0.0
+
+
+#: The largest reply that is taken, in bytes, unpacked.
+MAX_REPLY_BYTES = 2**20
+
+_GZIP = zlib.MAX_WBITS + 16
+
+
+class UnpackingError(Exception):
+    """A body is not what its Content-Encoding says, or too large when unpacked."""
+
+
+def unpack(body: bytes) -> bytes:
+    """
+    A body with the Content-Encoding gzip, as it was before.
+
+    An empty one has nothing to unpack: some servers say so of a 202.
+
+    :raises UnpackingError: It is no gzip, or not all of it, or too large.
+    """
+    if not body:
+        return body
+    unpacking = zlib.decompressobj(_GZIP)
+    try:
+        text = unpacking.decompress(body, MAX_REPLY_BYTES + 1)
+    except zlib.error:
+        raise UnpackingError("the reply is not the gzip that it is said to be") from None
+    if len(text) > MAX_REPLY_BYTES:
+        raise UnpackingError(f"the reply is larger than {MAX_REPLY_BYTES} bytes")
+    if not unpacking.eof:
+        raise UnpackingError("the reply is not all of the gzip that it is said to be")
+    return text
 
 
 def redactor(config: Config) -> Callable[[str], str]:
@@ -152,7 +187,7 @@ def _clock_skew(reply: ApiReply) -> str:
 def parse_retry_after(reply: ApiReply) -> float | None:
     """Seconds that a reply's ``Retry-After`` asks for, None where it says nothing usable."""
     text = (reply.retry_after or "").strip()
-    if text.isascii() and text.isdigit():
+    if _SECONDS(text):
         return float(text[:12])
     at = _seconds_since_epoch(text or None)
     if at is None:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IConsumer
 from twisted.web.client import BrowserLikePolicyForHTTPS
@@ -22,7 +22,8 @@ from twisted.web.iweb import IAgent, IBodyProducer, IClientRequest, IResponse
 from zope.interface import implementer
 
 from txpusher._api import ApiRequest
-from txpusher._connection import BoundedEndpoint, ConnectionPool, HostEndpoint
+from txpusher._connection import BoundedEndpoint, ConnectionPool
+from txpusher._host import HostEndpoint
 from txpusher._proxy import TunnelEndpoint, authorization
 from txpusher._signing import signed_params
 from txpusher._version import __version__
@@ -309,7 +310,9 @@ class Sender:
         headers.update(_NAMES.items())
         if request.body is not None:
             headers["Content-Type"] = b"application/json"
-        sent: Deferred[Any] = self.client.request(
+        # Nor need it be one that returns a Deferred: a coroutine does as well.
+        return maybeDeferred(
+            self.client.request,
             request.method,
             url,
             headers=headers,
@@ -317,4 +320,3 @@ class Sender:
             allow_redirects=False,
             unbuffered=True,
         )
-        return sent

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txpusher._api import Api, ApiRequest
-from txpusher._checks import is_number
+from txpusher._checks import is_number, shown
 from txpusher._exchange import Exchange
 from txpusher._reply import ApiReply
 from txpusher._sender import Sender
@@ -26,10 +26,12 @@ from txpusher.config import Config
 from txpusher.errors import (
     ClosedError,
     ConfigurationError,
+    HTTPError,
     InvalidRequestError,
     PusherError,
     QueueFullError,
 )
+from txpusher.retry import may_have_been_delivered
 
 _log = Logger(namespace="txpusher")
 
@@ -105,11 +107,15 @@ class Transport:
             sender = self.sender
         except Exception as error:
             # A host that TLS cannot verify, a tls_policy that raises.
+            self.failed += 1
             return fail(ConfigurationError(f"host or tls_policy cannot be used: {error}"))
         config = self.config
-        idle = not self._queue and len(self._flying) < config.max_connections
+        room = config.max_connections - len(self._flying)
+        idle = room > 0 and not self._queue
         if bounded and not idle and config.max_pending is not None:
-            waiting = len(self._queue) + len(self._delayed)
+            # Some of the queue is about to go out where a callback has just been told
+            # how an operation ended.
+            waiting = max(0, len(self._queue) - max(0, room)) + len(self._delayed)
             if waiting >= config.max_pending:
                 self.failed += 1
                 return fail(
@@ -128,7 +134,9 @@ class Transport:
     def close(self, timeout: float | None = None) -> Deferred[None]:
         """Fires when nothing is in flight and no socket is open any more."""
         if timeout is not None and not (is_number(timeout) and timeout >= 0):
-            return fail(InvalidRequestError(f"timeout must be >= 0 seconds, not {timeout!r}"))
+            return fail(
+                InvalidRequestError(f"timeout must be >= 0 seconds, not {shown(timeout)}")
+            )
         closed: Deferred[None] = Deferred()
         if self._closed:
             closed.callback(None)
@@ -140,11 +148,14 @@ class Transport:
             waiting = [*self._queue, *self._delayed]
             self._queue.clear()
             for operation in waiting:
-                operation.fail(ClosedError("the client was closed before this was sent"))
-        if timeout is not None and self._flying:
-            call = self.sender.reactor.callLater(timeout, self._abort_flying)
-            closed.addBoth(self._cancel_call, call)
+                again = " again" if operation.attempts else ""
+                operation.fail(
+                    ClosedError(f"the client was closed before this was sent{again}")
+                )
         self._pump()
+        if timeout is not None and not closed.called:
+            call = self.sender.reactor.callLater(timeout, self._abort)
+            closed.addBoth(self._cancel_call, call)
         return closed
 
     @staticmethod
@@ -153,9 +164,11 @@ class Transport:
             call.cancel()
         return result
 
-    def _abort_flying(self) -> None:
+    def _abort(self) -> None:
         for operation in list(self._flying):
             operation.fail(ClosedError("the client was closed before the reply came"))
+        if self.sender.endpoint is not None:
+            self.sender.endpoint.abort()
 
     def _close_connections(self) -> None:
         if self._disconnecting:
@@ -178,6 +191,7 @@ class Transport:
     def _begin(self, operation: _Operation, sender: Sender) -> None:
         self._flying[operation] = None
         self.sent += 1
+        self.retried += operation.attempts > 0
         operation.begin(sender)
 
     def _landed(self, operation: _Operation) -> None:
@@ -189,7 +203,6 @@ class Transport:
 
     def _again(self, operation: _Operation) -> None:
         del self._delayed[operation]
-        self.retried += 1
         self._queue[operation] = None
         self._queue.move_to_end(operation, last=False)
         self._pump()
@@ -228,20 +241,25 @@ class Transport:
             status=type(failure).__name__ if status is None else status,
             milliseconds=seconds * 1000,
         )
-        if self.on_attempt is not None:
-            try:
-                self.on_attempt(
-                    Attempt(request.method, request.path, number, status, failure, seconds)
-                )
-            except Exception:
-                _log.failure("on_attempt failed")
+        if self.on_attempt is None:
+            return
+        # The operation has not ended yet: should the hook close the client, that has
+        # to wait for it.
+        pumping, self._pumping = self._pumping, True
+        try:
+            self.on_attempt(
+                Attempt(request.method, request.path, number, status, failure, seconds)
+            )
+        except Exception:
+            _log.failure("on_attempt failed")
+        finally:
+            self._pumping = pumping
 
 
 class _Operation:
     """One request until its Deferred fires: queued, in flight, waiting to retry."""
 
     __slots__ = (
-        "_attempts",
         "_began",
         "_exchange",
         "_idempotency_key",
@@ -249,13 +267,14 @@ class _Operation:
         "_request",
         "_retry_call",
         "_transport",
+        "attempts",
         "deferred",
     )
 
     def __init__(self, transport: Transport, request: ApiRequest) -> None:
         self._transport = transport
         self._request = request
-        self._attempts = 0
+        self.attempts = 0
         self._began = 0.0
         self._idempotency_key: str | None = None
         self._maybe_delivered = False
@@ -267,12 +286,12 @@ class _Operation:
         """Make one attempt."""
         request = self._request
         if (
-            not self._attempts
+            not self.attempts
             and request.method == "POST"
             and self._transport.config.idempotency_keys
         ):
             self._idempotency_key = uuid4().hex
-        self._attempts += 1
+        self.attempts += 1
         self._began = sender.reactor.seconds()
         self._exchange = Exchange(sender, request, self._idempotency_key, self._ended)
         self._exchange.start()
@@ -292,8 +311,7 @@ class _Operation:
 
     def _stop(self) -> None:
         if self._exchange is not None:
-            if self._request.method == "POST" and self._exchange.sent:
-                self._maybe_delivered = True
+            self._maybe_delivered |= self._exchange.maybe_delivered
             self._exchange.abort()
         if self._retry_call is not None and self._retry_call.active():
             self._retry_call.cancel()
@@ -312,18 +330,29 @@ class _Operation:
                 result = transport.api.decode(self._request, outcome)
             except PusherError as error:
                 result = error
+            except Exception as error:
+                # What json_loads gave has a way of its own.
+                result = HTTPError(
+                    f"{self._request.method} {self._request.path}: "
+                    f"the reply cannot be read ({type(error).__name__})",
+                    maybe_delivered=may_have_been_delivered(
+                        self._request.method, sent=True, status=status
+                    ),
+                    original_error=error,
+                )
         else:
             result = outcome
         failure = result if isinstance(result, PusherError) else None
         transport._report(
             self._request,
-            self._attempts,
+            self.attempts,
             status,
             failure,
             transport.sender.reactor.seconds() - self._began,
         )
         if self.deferred.called:
             # Cancelled by on_attempt.
+            transport._pump()
             return
         delay = None if failure is None else self._delay_after(failure)
         if delay is not None:
@@ -337,7 +366,7 @@ class _Operation:
         transport = self._transport
         if transport._closing is not None:
             return None
-        return transport.config.retry.delay(self._attempts - 1, error)
+        return transport.config.retry.delay(self.attempts - 1, error)
 
     def _settle(self, result: dict[str, Any] | PusherError) -> None:
         transport = self._transport

@@ -144,6 +144,9 @@ class APIError(PusherError):
     ) -> None:
         super().__init__(message, maybe_delivered=maybe_delivered)
         self.status = self.default_status if status is None else status
+        # The server has given up waiting for a request, such as one that it did not
+        # see coming while it closed an idle connection.
+        self.transient = self.transient or self.status == 408
         self.body = body
         self.path = path
         self.retry_after = retry_after

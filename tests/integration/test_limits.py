@@ -190,12 +190,15 @@ async def test_what_is_repeated_goes_before_what_waits(serve, connect):
     pusher = connect(server, max_connections=1, retry=FAST)
     words = [b"first", b"second", b"third", b"fourth"]
     operations = [pusher.trigger("c", "e", word.decode()) for word in words]
-    await until(lambda: pusher.stats.retried == 1)
+    # The first waits in the queue again, and the second is on its way.
+    await until(lambda: pusher.stats.sent == 2 and not pusher._transport._delayed)
+    assert pusher.stats.retried == 0
     gate.append(True)
     for operation in operations:
         await within(operation)
     order = [word for body in server.bodies for word in words if word in body]
     assert order == [b"first", b"second", b"first", b"third", b"fourth"]
+    assert pusher.stats.retried == 1
 
 
 class TestQueueFull:

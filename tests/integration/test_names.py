@@ -52,7 +52,7 @@ async def test_an_address_needs_no_thread(serve, connect, monkeypatch):
         raise AssertionError("a thread was started")
 
     server = serve(answering(OK))
-    monkeypatch.setattr("txpusher._connection.Thread", never)
+    monkeypatch.setattr("txpusher._host.Thread", never)
     assert await within(connect(server).trigger("c", "e", "d")) == {}
 
 
@@ -74,7 +74,7 @@ async def test_the_next_address_is_tried_where_one_refuses(serve, connect, monke
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
         ]
 
-    monkeypatch.setattr("txpusher._connection.socket.getaddrinfo", addresses)
+    monkeypatch.setattr("txpusher._host.socket.getaddrinfo", addresses)
     pusher = connect(server, host="channels.example", max_connections=1)
     assert await within(pusher.trigger("c", "e", "d")) == {}
     assert server.connections == 1
