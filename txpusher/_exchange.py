@@ -177,9 +177,17 @@ class Exchange:
         self.sent = protocol is None
         try:
             work = sender.send(self._request, self._idempotency_key, protocol)
-        except Exception:
+        except Exception as error:
             # The user's clock, most likely: nothing has been written.
-            self._failed(Failure())
+            request = self._request
+            self._end(
+                HTTPError(
+                    f"{request.method} {request.path}: "
+                    f"the request could not be signed ({type(error).__name__})",
+                    maybe_delivered=False,
+                    original_error=error,
+                )
+            )
             if protocol is not None:
                 protocol.transport.abortConnection()
         else:

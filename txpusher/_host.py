@@ -34,6 +34,7 @@ class Resolver:
         self._reactor = reactor
         self._host = host
         self._waiting: list[Deferred[list[Address]]] = []
+        self._looking = False
 
     def resolve(self) -> Deferred[list[Address]]:
         """
@@ -45,8 +46,9 @@ class Resolver:
             return succeed([(TCP4ClientEndpoint, self._host)])
         if isIPv6Address(self._host):
             return succeed([(TCP6ClientEndpoint, self._host)])
-        if not self._waiting:
+        if not self._looking:
             Thread(target=self._look_up, name="txpusher-resolver", daemon=True).start()
+            self._looking = True
         waiter: Deferred[list[Address]] = Deferred(self._forget)
         self._waiting.append(waiter)
         return waiter
@@ -74,6 +76,7 @@ class Resolver:
         self._reactor.callFromThread(self._resolved, result)
 
     def _resolved(self, result: list[Address] | Failure) -> None:
+        self._looking = False
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             # The callback of another one may have cancelled it.

@@ -155,9 +155,7 @@ class Peer(Protocol):
 
     async def pause(self, seconds: float) -> None:
         """Do nothing for a while."""
-        from twisted.internet import reactor
-
-        await deferLater(reactor, seconds)
+        await pause(seconds)
         if self.is_gone:
             raise Gone
 
@@ -226,6 +224,13 @@ class Server(Factory):
     @property
     def bodies(self) -> list[bytes]:
         return [request.body for request in self.requests]
+
+
+async def pause(seconds: float) -> None:
+    """Let the reactor run for a while."""
+    from twisted.internet import reactor
+
+    await deferLater(reactor, seconds)
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+
 import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
@@ -19,7 +25,7 @@ from txpusher import (
 
 from .asserting import error_of, within
 from .credentials import APP_ID, KEY, SECRET
-from .misbehaving import OK, answering, read_and_close, reply
+from .misbehaving import OK, PATIENCE, answering, read_and_close, reply
 from .observing import client_sockets
 
 CALLS = {
@@ -119,6 +125,78 @@ class TestOperations:
         operation = deferToThread(blocking(server).trigger, "no such name", "e", "d")
         await error_of(operation, InvalidRequestError)
         assert server.connections == 0
+
+
+class TestArguments:
+    """They are read, checked and encoded in the thread that calls."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_is_bound_to_its_thread_can_be_read(self, serve, blocking):
+        def publish():
+            rows = sqlite3.connect(":memory:").execute("VALUES ('a'), ('b')")
+            return client.trigger_batch(Event("c", "e", row[0]) for row in rows)
+
+        server = serve(answering(OK))
+        client = blocking(server)
+        assert await within(deferToThread(publish)) == {}
+        assert len(server.requests) == 1
+
+    @pytest_twisted.ensureDeferred
+    async def test_reading_may_itself_be_a_blocking_call(self, serve, blocking):
+        server = serve(answering(reply(200, '{"channels": {"a": {}, "b": {}}}')))
+        client = blocking(server)
+        operation = deferToThread(
+            lambda: client.trigger((name for name in client.channels()["channels"]), "e", "d")
+        )
+        await within(operation)
+        assert [request.method for request in server.requests] == ["GET", "POST"]
+        assert b'"channels":["a","b"]' in server.requests[1].body
+
+    @pytest_twisted.ensureDeferred
+    async def test_data_is_encoded_there(self, serve, blocking):
+        threads = []
+
+        def dumps(value):
+            threads.append(threading.get_ident())
+            return "{}"
+
+        def publish():
+            client.trigger("c", "e", {})
+            client["c"].trigger("e", {})
+            client["c"].trigger_quietly("e", {})
+            return threading.get_ident()
+
+        client = blocking(serve(answering(OK)), json_dumps=dumps)
+        assert set(threads) | {await within(deferToThread(publish))} == set(threads)
+        assert len(set(threads)) == 1
+
+    def test_a_refused_one_starts_no_reactor(self):
+        program = """
+            from txpusher import BlockingPusher, InvalidRequestError
+            import sys, threading
+            pusher = BlockingPusher("3", "k", "s")
+            for refused in (
+                lambda: pusher.trigger("no such name", "e", "d"),
+                lambda: pusher["c"].trigger("", "d"),
+                lambda: pusher.channel_info("no such name"),
+            ):
+                try:
+                    refused()
+                except InvalidRequestError:
+                    continue
+                sys.exit("it was not refused")
+            assert threading.active_count() == 1
+            assert "twisted.internet.reactor" not in sys.modules
+        """
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=PATIENCE
+        )
+
+    def test_what_is_wrapped_is_a_pusher(self):
+        client = BlockingPusher(APP_ID, KEY, SECRET)
+        for wrong in (client, None):
+            with pytest.raises(ConfigurationError, match="pusher must be a Pusher, not a "):
+                BlockingPusher.wrap(wrong)
 
 
 class TestWithoutIO:

@@ -8,16 +8,19 @@ import pytest_twisted
 from txpusher import ClosedError, HTTPError, RateLimitedError, RetryPolicy, ServerError
 
 from .asserting import error_of, within
+from .blocking_server import BlockingServer
 from .misbehaving import (
     OK,
     answering,
     in_turn,
     never_answer,
+    pause,
     read_and_close,
     reply,
     until,
 )
 from .observing import client_sockets, timers
+from .test_retries import free_port
 
 FAST = RetryPolicy(initial_delay=0.001)
 
@@ -227,3 +230,68 @@ async def test_closing_from_the_hook(serve, connect):
     await within(closings[0])
     assert len(server.requests) == 1
     assert client_sockets(server.port) == 0
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+@pytest_twisted.ensureDeferred
+async def test_closing_from_the_hook_waits_for_the_operation(connect, timeout):
+    order = []
+
+    def hook(attempt):
+        pusher.close(timeout).addCallback(lambda _: order.append("closed"))
+
+    # No socket is left when the hook is called.
+    pusher = connect(port=free_port(), on_attempt=hook)
+    operation = pusher.trigger("c", "e", "d")
+    await within(operation.addErrback(lambda failure: order.append("failed")))
+    await until(lambda: len(order) == 2)
+    assert order == ["failed", "closed"]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_timeout_ends_idle_connections_too(connect, tls, monkeypatch, secure):
+    # The server does not answer the close: an orderly one would take that long.
+    monkeypatch.setattr("txpusher._connection.CLOSE_GRACE", 60.0)
+    server = BlockingServer(tls.blocking_context() if secure else None)
+    pusher = connect(port=server.port, use_tls=secure, tls_policy=tls.policy)
+    before = len(timers())
+    assert await within(pusher.trigger("c", "e", "d")) == {}
+    await within(pusher.close(timeout=0.05))
+    assert client_sockets(server.port) == 0
+    assert pusher.stats.open_connections == 0
+    assert len(timers()) == before
+    server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reply_whose_status_is_known_was_no_delivery(serve, connect):
+    async def refuse_slowly(peer):
+        await peer.request()
+        peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 9\r\n\r\nno")
+        await peer.stall()
+
+    server = serve(refuse_slowly)
+    pusher = connect(server, timeout=60)
+    operation = pusher.trigger("c", "e", "d")
+    await until(lambda: server.requests)
+    await pause(0.05)
+    closed = pusher.close(timeout=0.01)
+    error = await error_of(operation, ClosedError)
+    assert error.maybe_delivered is False
+    await within(closed)
+
+
+@pytest.mark.parametrize("answer", [reply(429, "", "Retry-After: 30"), None])
+@pytest_twisted.ensureDeferred
+async def test_the_error_says_whether_it_had_been_sent(serve, connect, answer):
+    server = serve(answering(answer) if answer else never_answer)
+    pusher = connect(server, max_connections=1, timeout=60)
+    operation = pusher.trigger("c", "e", "d")
+    queued = operation if answer else pusher.trigger("c", "e", "d")
+    await until(lambda: server.requests and pusher.stats.pending)
+    pusher.close(timeout=0.01)
+    if queued is not operation:
+        await error_of(operation, ClosedError)
+    error = await error_of(queued, ClosedError)
+    assert str(error).endswith("sent again" if answer else "sent")

@@ -9,14 +9,22 @@ import pytest_twisted
 from treq.client import HTTPClient
 from treq.testing import RequestSequence, StringStubbingResource, StubTreq
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import formatEvent
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseNeverReceived
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    HTTPConnectionPool,
+    ResponseNeverReceived,
+)
+from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 
 from txpusher import (
     APIError,
     ClosedError,
     HTTPError,
+    NotFoundError,
     RequestTimeoutError,
     RetryPolicy,
     ServerError,
@@ -223,3 +231,85 @@ async def test_whatever_a_client_fails_with_arrives_through_the_deferred(connect
     # Its text is not ours to vouch for.
     assert "key=secret" not in str(error)
     assert "no such option" not in str(error)
+
+
+class TestOtherWaysToAnswer:
+    """A client may be a wrapper that its program wrote."""
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_coroutine_does_as_well(self, serve, connect, own_client):
+        client, _ = own_client
+
+        class Traced:
+            async def request(self, *arguments, **options):
+                response = await client.request(*arguments, **options)
+                traced.append(response.code)
+                return response
+
+        traced = []
+        server = serve(answering(OK, reply(404)))
+        pusher = connect(server, http_client=Traced())
+        assert await within(pusher.trigger("c", "e", "d")) == {}
+        await error_of(pusher.trigger("c", "e", "d"), NotFoundError)
+        assert traced == [200, 404]
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_coroutine_can_be_cancelled_and_timed_out(self, connect):
+        ended = []
+
+        class Hanging:
+            async def request(self, *arguments, **options):
+                try:
+                    await Deferred()
+                finally:
+                    ended.append(True)
+
+        pusher = connect(http_client=Hanging(), port=1, timeout=0.05, max_connections=1)
+        cancelled, late = (pusher.trigger("c", "e", "d") for _ in range(2))
+        cancelled.cancel()
+        with pytest.raises(CancelledError):
+            await cancelled
+        assert len(ended) == 1
+        await error_of(late, RequestTimeoutError)
+        assert len(ended) == 2
+        assert pusher.stats.in_flight == 0
+
+    @pytest.mark.parametrize("answer", [None, 7, "text", object()])
+    @pytest_twisted.ensureDeferred
+    async def test_what_is_no_response_is_an_error(self, connect, answer):
+        pusher = connect(http_client=Answer(lambda: answer), port=1, max_connections=1)
+        for _ in range(2):
+            error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
+            assert error.maybe_delivered is True
+        assert pusher.stats.in_flight == 0
+        assert await within(pusher.close()) is None
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_body_that_never_begins_is_given_up_on(self, connect, log):
+        class Response:
+            code = 200
+            headers = Headers()
+
+            def deliverBody(self, protocol):
+                """Do nothing."""
+
+        pusher = connect(http_client=Answer(Response), port=1, timeout=0.05)
+        await error_of(pusher.trigger("c", "e", "d"), RequestTimeoutError)
+        [failure] = log.flush()
+        assert "the HTTP client could not be stopped" in formatEvent(failure)
+
+
+@pytest.mark.parametrize("names", [(), ("other.example",)], ids=["authority", "name"])
+@pytest_twisted.ensureDeferred
+async def test_a_refused_certificate_was_no_delivery(serve, connect, tls, own_client, names):
+    policy = tls.policy if names else BrowserLikePolicyForHTTPS()
+    from twisted.internet import reactor
+
+    server = serve(answering(OK), tls=tls.server_context(*names))
+    client = HTTPClient(Agent(reactor, policy))
+    pusher = connect(server, http_client=client, use_tls=True, retry=FAST)
+    error = await error_of(pusher.trigger("c", "e", "d"), HTTPError, server)
+    assert "TLS failed" in str(error)
+    assert error.maybe_delivered is False
+    assert pusher.stats.sent == 1
+    assert server.requests == []

@@ -16,6 +16,7 @@ from .misbehaving import (
     answer_then_close,
     answering,
     in_turn,
+    pause,
     read_and_close,
     read_and_reset,
     reply,
@@ -102,6 +103,68 @@ async def test_an_announced_close_is_obeyed(serve, connect):
     for number in range(1, 4):
         assert await within(pusher.trigger("c", "e", "d")) == {}
         assert server.connections == number
+
+
+CLOSING = {
+    "lower case": reply(200, "{}", "Connection: close"),
+    "capital": reply(200, "{}", "Connection: Close"),
+    "among others": reply(200, "{}", "Connection: foo, close"),
+    "in two lines": reply(200, "{}", "Connection: keep-alive", "Connection: CLOSE"),
+    "HTTP/1.0": OK.replace(b"HTTP/1.1", b"HTTP/1.0"),
+}
+
+
+@pytest.mark.parametrize("spelling", CLOSING)
+@pytest_twisted.ensureDeferred
+async def test_an_announced_close_is_obeyed_before_it_comes(serve, connect, spelling):
+    async def close_later(peer):
+        await peer.request()
+        peer.send(CLOSING[spelling])
+        # What is sent in the meantime is not read.
+        await peer.pause(0.01)
+
+    server = serve(close_later)
+    pusher = connect(server, max_connections=1)
+    for operation in [pusher.trigger("c", "e", str(number)) for number in range(6)]:
+        assert await within(operation) == {}
+    assert len(server.requests) == 6
+    assert server.connections == 6
+
+
+@pytest_twisted.ensureDeferred
+async def test_http_1_0_may_keep_a_connection(serve, connect):
+    answer = reply(200, "{}", "Connection: Keep-Alive").replace(b"HTTP/1.1", b"HTTP/1.0")
+    server = serve(answering(answer))
+    pusher = connect(server)
+    for _ in range(3):
+        assert await within(pusher.trigger("c", "e", "d")) == {}
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05])
+@pytest.mark.parametrize("secure", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_one_that_is_being_closed_is_not_used(
+    connect, blocking_server, tls, monkeypatch, secure, seconds
+):
+    # The peer does not answer the close: the connection would be there that long.
+    monkeypatch.setattr("txpusher._connection.CLOSE_GRACE", 60.0)
+    server = blocking_server(tls.blocking_context() if secure else None)
+    pusher = connect(port=server.port, max_connections=1, use_tls=secure, tls_policy=tls.policy)
+    for number in range(1, 4):
+        assert await within(pusher.trigger("c", "e", "d")) == {}
+        assert server.answered == number
+        server.say(UNASKED)
+        # Whether the reactor has seen it or not.
+        await pause(seconds)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_408_that_crosses_a_request_is_not_its_failure(serve, connect):
+    server = serve(in_turn(answer_then_close(UNASKED), answering(OK)))
+    pusher = connect(server, retry=RetryPolicy(initial_delay=0.001))
+    assert await within(pusher.trigger("c", "e", "d")) == {}
+    assert len(server.requests) == 2
 
 
 @pytest_twisted.ensureDeferred

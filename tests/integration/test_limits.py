@@ -236,6 +236,53 @@ class TestQueueFull:
             assert await within(operation) == {}
         assert await within(pusher.trigger("c", "e", "d")) == {}
 
+    @pytest.mark.parametrize("most", [0, 1])
+    @pytest.mark.parametrize("from_hook", [False, True])
+    @pytest_twisted.ensureDeferred
+    async def test_an_operation_that_has_ended_leaves_its_place_to_the_next(
+        self, serve, connect, most, from_hook
+    ):
+        left = 20
+        begun = []
+
+        def begin(result=None):
+            nonlocal left
+            if left:
+                left -= 1
+                operation = pusher.trigger("c", "e", "d")
+                begun.append(operation)
+                if not from_hook:
+                    operation.addCallback(begin)
+
+        server = serve(answering(OK))
+        hook = begin if from_hook else None
+        pusher = connect(server, max_connections=1, max_pending=most, on_attempt=hook)
+        # Never more at a time than there are places.
+        for _ in range(1 + most):
+            begin()
+        await until(lambda: len(server.requests) == 20)
+        for operation in begun:
+            assert await within(operation) in ({}, None)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_callback_has_no_more_places_than_there_are(self, serve, connect):
+        more = []
+
+        def begin(result):
+            more.extend(pusher.trigger("c", "e", "d") for _ in range(5))
+
+        server = serve(answering(OK))
+        pusher = connect(server, max_connections=1, max_pending=2)
+        first = pusher.trigger("c", "e", "d").addCallback(begin)
+        second = pusher.trigger("c", "e", "d")
+        await within(first)
+        outcomes = [
+            await within(operation.addErrback(lambda failure: type(failure.value)))
+            for operation in [second, *more]
+        ]
+        # The second takes the connection, two wait.
+        assert outcomes == [{}, {}, {}, *[QueueFullError] * 3]
+
     @pytest_twisted.ensureDeferred
     async def test_what_waits_to_be_repeated_waits(self, serve, connect):
         server = serve(answering(reply(429, "", "Retry-After: 30")))
@@ -288,3 +335,27 @@ class TestStats:
         # It was a snapshot.
         assert stats.open_connections == 1
         assert fresh.sent == 0
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_retry_counts_when_it_is_sent(self, serve, connect):
+        async def script(peer):
+            await peer.request()
+            peer.send(reply(429))
+            await peer.stall()
+
+        pusher = connect(serve(script), max_connections=1, retry=FAST, timeout=60)
+        repeated = pusher.trigger("c", "e", "d")
+        stuck = pusher.trigger("c", "e", "d")
+        await until(lambda: pusher.stats.sent == 2 and not pusher._transport._delayed)
+        for operation in (repeated, stuck):
+            operation.addErrback(lambda failure: None)
+            operation.cancel()
+        assert (pusher.stats.sent, pusher.stats.retried, pusher.stats.failed) == (2, 0, 2)
+
+    @pytest_twisted.ensureDeferred
+    async def test_what_cannot_be_sent_at_all_has_failed(self, connect):
+        pusher = connect(use_tls=True, host="a" * 63 + ".b_c")
+        operations = [pusher.trigger("c", "e", "d") for _ in range(2)]
+        for operation in operations:
+            await within(operation.addErrback(lambda failure: None))
+        assert pusher.stats.failed == 2

@@ -6,6 +6,7 @@ import base64
 
 import pytest
 import pytest_twisted
+from twisted.internet.task import LoopingCall
 
 from txpusher import (
     HTTPError,
@@ -227,9 +228,6 @@ class TestTunnel:
 
     @pytest_twisted.ensureDeferred
     async def test_no_answer_in_time_is_a_timeout(self, tunnel):
-        async def silent(peer):
-            await peer.stall()
-
         _, proxy, pusher = tunnel(silent, connect_timeout=0.15)
         error = await error_of(pusher.trigger("c", "e", "d"), RequestTimeoutError)
         assert error.maybe_delivered is False
@@ -279,15 +277,47 @@ class TestTunnel:
             for peer in list(proxy.peers):
                 peer.hang_up()
 
+    @pytest.mark.parametrize("status", [408, 429, 503])
+    @pytest_twisted.ensureDeferred
+    async def test_a_refusal_that_may_pass_is_repeated(self, tunnel, status):
+        _, proxy, pusher = tunnel(in_turn(says(reply(status)), honest))
+        assert await within(pusher.trigger("c", "e", "d")) == {}
+        assert proxy.connections == 2
+
     @pytest_twisted.ensureDeferred
     async def test_cancelling_while_the_proxy_is_silent(self, tunnel):
-        async def silent(peer):
-            await peer.stall()
-
         _, proxy, pusher = tunnel(silent)
         operation = pusher.trigger("c", "e", "d")
         await until(lambda: proxy.peers)
         operation.addErrback(lambda failure: None)
         operation.cancel()
+        assert operation.called
+        # Its socket counts until it is closed.
+        assert pusher.stats.open_connections == client_sockets(proxy.port) == 1
+        await within(pusher.close())
+        assert pusher.stats.open_connections == client_sockets(proxy.port) == 0
         await until(lambda: not proxy.peers)
-        await until(lambda: not pusher.stats.open_connections)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_silent_proxy_does_not_make_for_more_sockets(self, tunnel):
+        most = 0
+
+        def count(attempt):
+            nonlocal most
+            most = max(most, client_sockets(proxy.port))
+
+        _, proxy, pusher = tunnel(
+            silent, connect_timeout=0.1, max_connections=4, on_attempt=count
+        )
+        operations = [pusher.trigger("c", "e", "d") for _ in range(12)]
+        watching = LoopingCall(count, None)
+        watching.start(0.005)
+        for operation in operations:
+            await error_of(operation, RequestTimeoutError)
+        watching.stop()
+        assert most == 4
+
+
+async def silent(peer):
+    """Accept, and say nothing."""
+    await peer.stall()

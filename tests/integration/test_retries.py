@@ -216,6 +216,14 @@ class TestRetryAfter:
         assert time.monotonic() - began >= 0.99
 
     @pytest_twisted.ensureDeferred
+    async def test_they_are_where_soketi_says_so_in_a_success(self, serve, connect):
+        limited = '{"error": "Too many requests.", "code": 429}'
+        server = serve(answering(reply(200, limited, "Retry-After: 0.3"), OK))
+        began = time.monotonic()
+        assert await within(connect(server, retry=FAST).trigger("c", "e", "d")) == {}
+        assert time.monotonic() - began >= 0.29
+
+    @pytest_twisted.ensureDeferred
     async def test_a_date_is_waited_for_by_the_clock_of_the_server(self, serve, connect):
         far = time.time() + 100_000
         headers = [

@@ -8,16 +8,20 @@ from __future__ import annotations
 import base64
 import json
 import time
+from decimal import Decimal
+from email.utils import formatdate
 from enum import Enum
 from threading import Thread
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, gatherResults
+from twisted.logger import formatEvent
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from txpusher import (
+    AuthenticationError,
     BatchPublisher,
     ClosedError,
     ConfigurationError,
@@ -29,7 +33,7 @@ from txpusher import (
 
 from .asserting import error_of, kinds, outcomes_of, within
 from .credentials import KEY, PROXY_PASSWORD, PROXY_USER
-from .misbehaving import OK, answering, in_turn, never_answer, until
+from .misbehaving import OK, answering, in_turn, never_answer, reply, until
 
 ONCE = RetryPolicy(max_retries=0)
 BASIC = base64.b64encode(f"{PROXY_USER}:{PROXY_PASSWORD}".encode()).decode()
@@ -109,6 +113,7 @@ class TestAClockThatRaises:
         works[0] = False
         for _ in range(2):
             error = await error_of(pusher.trigger("c", "e", "never"), HTTPError)
+            assert "the request could not be signed (OSError)" in str(error)
             assert error.maybe_delivered is False
             assert type(error.original_error) is OSError
         assert pusher.stats.in_flight == 0
@@ -117,6 +122,29 @@ class TestAClockThatRaises:
         assert await within(pusher.trigger("c", "e", "after")) == {}
         assert await within(pusher.close()) is None
         assert [b"never" in body for body in server.bodies] == [False] * (1 + worked_before)
+
+    @pytest_twisted.ensureDeferred
+    async def test_the_reply_counts_where_it_raises_only_then(self, serve, connect, log):
+        times = []
+
+        def clock():
+            times.append(time.time())
+            if len(times) == 2:
+                raise OSError("no clock")
+            return times[-1]
+
+        server = serve(answering(reply(401, "wrong", f"Date: {formatdate(0, usegmt=True)}")))
+        pusher = connect(server, clock=clock, retry=ONCE)
+        await error_of(pusher.trigger("c", "e", "d"), AuthenticationError)
+        [failure] = log.flush()
+        assert "the clock has failed" in formatEvent(failure)
+
+    @pytest_twisted.ensureDeferred
+    async def test_a_number_of_another_kind_is_a_time_too(self, serve, connect):
+        server = serve(answering(reply(401, "wrong", f"Date: {formatdate(usegmt=True)}")))
+        pusher = connect(server, clock=lambda: Decimal(1), retry=ONCE)
+        error = await error_of(pusher.trigger("c", "e", "d"), AuthenticationError)
+        assert "the local clock is" in str(error)
 
     @pytest_twisted.ensureDeferred
     async def test_the_client_can_be_closed_while_it_does(self, serve, connect):
@@ -264,3 +292,18 @@ class TestAnswersToCONNECT:
             assert error.maybe_delivered is False
         await until(lambda: not pusher.stats.open_connections)
         assert await within(pusher.close()) is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_decoded_reply_that_raises_is_an_error_of_the_operation(serve, connect):
+    class Odd(dict):
+        def get(self, *arguments):
+            raise LookupError("odd")
+
+    server = serve(answering(reply(200, '{"x": 1}')))
+    pusher = connect(server, json_loads=lambda text: Odd(), max_connections=1)
+    for operation, maybe in ((pusher.trigger("c", "e", "d"), True), (pusher.channels(), False)):
+        error = await error_of(operation, HTTPError)
+        assert "the reply cannot be read (LookupError)" in str(error)
+        assert isinstance(error.original_error, LookupError)
+        assert error.maybe_delivered is maybe
