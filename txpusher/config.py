@@ -28,6 +28,7 @@ from txpusher.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IPolicyForHTTPS
+    from typing_extensions import Unpack
 
 JsonDumps = Callable[[Any], "str | bytes"]
 JsonLoads = Callable[[bytes], Any]
@@ -271,7 +272,7 @@ class Config:
         return f"/apps/{segment(self.app_id)}"
 
     @classmethod
-    def from_url(cls, url: str, **options: Any) -> Config:
+    def from_url(cls, url: str, **options: Unpack[Options]) -> Config:
         """
         The settings in ``https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID``.
 
@@ -279,13 +280,13 @@ class Config:
         :raises ConfigurationError: The URL is malformed.  The message does not
             quote it: it holds the secret.
         """
-        return cls(**url_settings(url, options))
+        return cls(**url_settings(url, cast("dict[str, Any]", options)))
 
     @classmethod
-    def from_env(cls, name: str = "PUSHER_URL", **options: Any) -> Config:
+    def from_env(cls, name: str = "PUSHER_URL", **options: Unpack[Options]) -> Config:
         """
         :meth:`from_url` of the environment variable *name*.
 
         :raises ConfigurationError: It is not set, or malformed.
         """
-        return cls(**env_settings(name, options))
+        return cls(**env_settings(name, cast("dict[str, Any]", options)))
