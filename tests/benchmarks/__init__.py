@@ -7,8 +7,9 @@ Plain scripts, started by hand::
     python -m tests.benchmarks.soak           a million triggers against a server with faults
     python -m tests.benchmarks.server_load    txpusher's server beside soketi
 
-They need the extra ``txpusher[benchmark]``; the first nginx too, and Node.js with what
-``npm install --prefix tests/interop`` installs.  What is missing is left out, and said so.
-Each stops by itself and talks to 127.0.0.1 only.  Ratios within one run say
-something; absolute figures are those of one machine at one moment.
+They need the extra ``txpusher[benchmark]``; the first nginx too; the first and the
+last Node.js with what ``npm install --prefix tests/interop`` installs.  What is missing
+is left out, and said so; unless ``--only`` leaves it out, the exit code is then 1, as it is
+where a target is not met.  Each stops by itself and talks to 127.0.0.1 only.  Ratios within
+one run say something; absolute figures are those of one machine at one moment.
 """

@@ -91,11 +91,13 @@ def run_program(
 
     :raises BenchmarkError: It failed, or took longer than *timeout* seconds.
     """
+    # A client that obeys a proxy's settings would do so even for 127.0.0.1.
+    ours = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     try:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
+            env={**ours, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -244,10 +246,12 @@ class Sink:
 
 @contextlib.contextmanager
 def nginx_sink() -> Iterator[Sink]:
-    """An nginx of our own, one process, plain HTTP and TLS."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not os.access(program, os.X_OK):
-        raise BenchmarkError("nginx is not installed")
+    """
+    An nginx of our own, one process, plain HTTP and TLS.
+
+    :raises NotInstalledError: There is no nginx.
+    """
+    program = nginx_program()
     with tempfile.TemporaryDirectory(prefix="txpusher-benchmark-") as name:
         place = Path(name)
         certify(place)
@@ -256,6 +260,19 @@ def nginx_sink() -> Iterator[Sink]:
         command = [program, "-p", name, "-c", str(place / "nginx.conf"), "-e", "error.log"]
         with serving(command, sink.port):
             yield sink
+
+
+def nginx_program() -> str:
+    """
+    The path of nginx.
+
+    :raises NotInstalledError: There is none.
+    """
+    # Debian has it where only root looks for programs.
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    if not os.access(program, os.X_OK):
+        raise NotInstalledError("nginx is not installed: apt-get install nginx")
+    return program
 
 
 def certify(place: Path) -> None:
@@ -326,14 +343,19 @@ def median(values: Iterable[float]) -> float:
 def show_table(
     title: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, rst: bool
 ) -> None:
-    """Print a table, the first column to the left, numbers to the right."""
-    cells = [list(map(str, row)) for row in rows]
+    """
+    Print a table.
+
+    :param rows: In reStructuredText.
+    :param rst: Whether it is to be pasted into such; else numbers are to the right.
+    """
+    cells = [[cell if rst else cell.replace("``", "") for cell in row] for row in rows]
     widths = [max(len(row[place]) for row in [header, *cells]) for place in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
         first, *others = zip(row, widths, strict=True)
-        parts = [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
-        return "  ".join(parts).rstrip()
+        aligned = [text.ljust(size) if rst else text.rjust(size) for text, size in others]
+        return "  ".join([first[0].ljust(first[1]), *aligned]).rstrip()
 
     rule = "  ".join(("=" if rst else "-") * width for width in widths)
     print(f"\n{title}\n")

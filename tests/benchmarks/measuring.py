@@ -1,18 +1,18 @@
 """
-How one way to publish is measured: the events, the clock, the loops that keep
-requests in flight or threads busy.
+How one way to publish is measured: the events, the warm-up, the clock, the loops
+that keep requests in flight or threads busy.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
-from tests.benchmarks.harness import own_cpu
+from .harness import own_cpu
 
 #: Requests that a client on an event loop keeps in flight.
 IN_FLIGHT = 32
@@ -26,6 +26,41 @@ TEXT = "The quick brown fox jumps over the lazy dog. " * 2
 
 now = time.perf_counter
 
+T = TypeVar("T")
+
+
+@attrs.frozen
+class WarmUp:
+    """
+    How long a subject is warmed up: until its CPU time per event has levelled off.
+
+    The same for all: a compiler at run time, such as V8's, takes seconds; what has
+    none is warm at once.  A rate would say less, as it follows whatever else the
+    machine does.
+
+    :ivar slice: Seconds after which it is asked again.
+    :ivar alike: How many slices in a row have to be alike.
+    :ivar spread: The most that the dearest of these may cost, to the cheapest.
+    :ivar most: How many slices are enough in any case.
+    """
+
+    slice: float = 0.2
+    alike: int = 3
+    spread: float = 1.1
+    most: int = 20
+
+    def is_level(self, costs: Sequence[float]) -> bool:
+        """Whether what an event costs, slice by slice, has levelled off."""
+        last = costs[-self.alike :]
+        return len(last) == self.alike and max(last) <= self.spread * min(last)
+
+    def is_over(self, costs: Sequence[float]) -> bool:
+        """Whether to begin with the measurement."""
+        return self.is_level(costs) or len(costs) >= self.most
+
+
+WARM_UP = WarmUp()
+
 
 @attrs.frozen
 class Plan:
@@ -38,17 +73,42 @@ class Plan:
     subject: str
     port: int
     ca: str | None
-    warm_up: float
     seconds: float
 
 
 @attrs.frozen
 class Measured:
-    """Events accepted, in how many seconds, for how many seconds of CPU time."""
+    """
+    Events accepted, in how many seconds, for how many seconds of CPU time.
+
+    :ivar level: Whether the subject was warm.
+    """
 
     events: int
     seconds: float
     cpu: float
+    level: bool = True
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return self.events / self.seconds
+
+    @property
+    def cost(self) -> float:
+        """CPU microseconds per event."""
+        return 1e6 * self.cpu / self.events
+
+
+class Stopwatch:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self._cpu, self._began = own_cpu(), now()
+
+    def stop(self, events: int) -> Measured:
+        """What has been measured."""
+        return Measured(events, now() - self._began, own_cpu() - self._cpu)
 
 
 class Events:
@@ -84,18 +144,24 @@ def check(reply: object) -> None:
 
 def measure(plan: Plan, keep_for: Callable[[float], int]) -> Measured:
     """Warm up, then measure *keep_for*, which publishes for as many seconds."""
-    keep_for(plan.warm_up)
-    cpu, began = own_cpu(), now()
-    events = keep_for(plan.seconds)
-    return Measured(events, now() - began, own_cpu() - cpu)
+    costs: list[float] = []
+    while not WARM_UP.is_over(costs):
+        watch = Stopwatch()
+        costs.append(watch.stop(keep_for(WARM_UP.slice)).cost)
+    watch = Stopwatch()
+    measured = watch.stop(keep_for(plan.seconds))
+    return attrs.evolve(measured, level=WARM_UP.is_level(costs))
 
 
 async def measure_async(plan: Plan, keep_for: Callable[[float], Awaitable[int]]) -> Measured:
     """:func:`measure` for what runs on an event loop."""
-    await keep_for(plan.warm_up)
-    cpu, began = own_cpu(), now()
-    events = await keep_for(plan.seconds)
-    return Measured(events, now() - began, own_cpu() - cpu)
+    costs: list[float] = []
+    while not WARM_UP.is_over(costs):
+        watch = Stopwatch()
+        costs.append(watch.stop(await keep_for(WARM_UP.slice)).cost)
+    watch = Stopwatch()
+    measured = watch.stop(await keep_for(plan.seconds))
+    return attrs.evolve(measured, level=WARM_UP.is_level(costs))
 
 
 def tls_policy(ca: str) -> Any:
@@ -152,13 +218,13 @@ def discard_log() -> None:
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
 
 
-def in_reactor(body: Callable[[Any], Any]) -> Measured:
+def in_reactor(body: Callable[[Any], Awaitable[T]]) -> T:
     """Run a coroutine function in the reactor; its result."""
     from twisted.internet.defer import Deferred
     from twisted.internet.task import react
 
     discard_log()
-    results: list[Measured] = []
+    results: list[T] = []
 
     async def main(reactor: Any) -> None:
         results.append(await body(reactor))

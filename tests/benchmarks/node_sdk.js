@@ -1,7 +1,8 @@
 // The official Node.js server SDK's trigger, with an agent that keeps connections.
 //
-// One argument, JSON: the port, whether to use TLS, requests in flight, seconds to
-// warm up and to measure, channels to spread over.  Prints one JSON object.
+// One argument, JSON: the port, whether to use TLS, requests in flight, how to warm
+// up (as measuring.py's WarmUp), seconds to measure, channels to spread over.  Prints
+// one JSON object.
 
 "use strict";
 
@@ -43,14 +44,29 @@ async function keepFor(seconds) {
   return number - before;
 }
 
-(async () => {
-  await keepFor(plan.warm_up);
+async function measure(seconds) {
   const cpu = process.cpuUsage();
   const began = performance.now();
-  const events = await keepFor(plan.seconds);
-  const seconds = (performance.now() - began) / 1000;
+  const events = await keepFor(seconds);
+  const took = (performance.now() - began) / 1000;
   const used = process.cpuUsage(cpu);
-  console.log(JSON.stringify({ events, seconds, cpu: (used.user + used.system) / 1e6 }));
+  return { events, seconds: took, cpu: (used.user + used.system) / 1e6 };
+}
+
+function isLevel(costs, { alike, spread }) {
+  const last = costs.slice(-alike);
+  return last.length === alike && Math.max(...last) <= spread * Math.min(...last);
+}
+
+(async () => {
+  const warmUp = plan.warm_up;
+  const costs = [];
+  while (!isLevel(costs, warmUp) && costs.length < warmUp.most) {
+    const { events, cpu } = await measure(warmUp.slice);
+    costs.push(cpu / events);
+  }
+  const measured = await measure(plan.seconds);
+  console.log(JSON.stringify({ ...measured, level: isLevel(costs, warmUp) }));
   process.exit(0);
 })().catch((error) => {
   console.error(error);

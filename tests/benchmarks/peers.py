@@ -1,6 +1,9 @@
 """
-What txpusher is measured beside: the official Python SDK on its two kinds of
-backend, and plain treq.
+What txpusher is measured beside: the official Python SDK, and plain treq.
+
+The SDK's backends are requests, which keeps its connections, and aiohttp, which
+opens a session for each request.  Its third, tornado, opens a connection for each
+request too, at a lower rate than either without TLS, and than requests with it.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ import json
 import time
 from typing import Any
 
-from tests.benchmarks.harness import APP_ID, KEY, SECRET
-from tests.benchmarks.measuring import (
+from .harness import APP_ID, KEY, SECRET
+from .measuring import (
     BATCH,
     IN_FLIGHT,
     Events,

@@ -13,12 +13,14 @@ from typing import Any
 
 import attrs
 
-from tests.benchmarks.harness import own_memory, own_sockets
-from tests.benchmarks.measuring import Events, Plan, check, discard_log
-from tests.benchmarks.subjects import settings
+from .harness import own_memory, own_sockets
+from .measuring import Events, Plan, check, in_reactor
+from .subjects import settings
 
-#: Seconds between two counts of the sockets.
-COUNT_EVERY = 0.02
+#: Events offered at once.
+EVENTS = 100_000
+#: Seconds between two looks at memory and sockets.
+LOOK_EVERY = 0.02
 
 
 @attrs.frozen
@@ -26,7 +28,7 @@ class Pending:
     """
     What came of the events.
 
-    :ivar bytes_each: Resident memory that offering them took, for each.
+    :ivar bytes_each: The most resident memory that they took, for each.
     :ivar sockets: The most open at a time.
     :ivar limit: How many there may be.
     :ivar accepted: Events that the sink has accepted.
@@ -47,15 +49,13 @@ def offer(kind: str, port: int, count: int) -> Pending:
     :param kind: ``"trigger"`` or ``"publisher"``.
     """
     from twisted.internet.defer import Deferred
-    from twisted.internet.task import LoopingCall, react
+    from twisted.internet.task import LoopingCall
 
     from txpusher import BatchPublisher, Pusher
 
-    discard_log()
-    results: list[Pending] = []
-    plan = Plan(subject=kind, port=port, ca=None, warm_up=0, seconds=0)
+    plan = Plan(subject=kind, port=port, ca=None, seconds=0)
 
-    async def main(reactor: Any) -> None:
+    async def body(reactor: Any) -> Pending:
         pusher = Pusher(**settings(plan))
         publisher = BatchPublisher(pusher, max_pending=count)
         trigger = (pusher if kind == "trigger" else publisher).trigger
@@ -64,14 +64,15 @@ def offer(kind: str, port: int, count: int) -> Pending:
         await publisher.flush()
         # The connection of the first event is open already.
         others = own_sockets() - 1
-        most = 0
+        memory = sockets = 0
         accepted = 0
         left = count
         settled: Deferred[None] = Deferred()
 
-        def count_sockets() -> None:
-            nonlocal most
-            most = max(most, own_sockets() - others)
+        def look() -> None:
+            nonlocal memory, sockets
+            memory = max(memory, own_memory() - before)
+            sockets = max(sockets, own_sockets() - others)
 
         def one(reply: object) -> None:
             nonlocal accepted, left
@@ -84,25 +85,16 @@ def offer(kind: str, port: int, count: int) -> Pending:
         before, began = own_memory(), time.perf_counter()
         for _ in range(count):
             trigger(*events.next()).addBoth(one)
-        memory = own_memory() - before
-        counting = LoopingCall(count_sockets)
-        counting.start(COUNT_EVERY)
+        looking = LoopingCall(look)
+        looking.start(LOOK_EVERY)
         await settled
         seconds = time.perf_counter() - began
-        counting.stop()
-        results.append(
-            Pending(
-                count, memory / count, most, pusher.config.max_connections, accepted, seconds
-            )
-        )
+        looking.stop()
         await pusher.close()
+        limit = pusher.config.max_connections
+        return Pending(count, memory / count, sockets, limit, accepted, seconds)
 
-    try:
-        react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
-    except SystemExit as leaving:
-        if leaving.code:
-            raise
-    return results[0]
+    return in_reactor(body)
 
 
 def main() -> None:

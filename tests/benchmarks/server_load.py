@@ -22,7 +22,9 @@ from contextlib import AbstractContextManager
 
 import attrs
 
-from tests.benchmarks.harness import (
+from txpusher import BlockingPusher
+
+from .harness import (
     APP_ID,
     KEY,
     ROOT,
@@ -38,8 +40,7 @@ from tests.benchmarks.harness import (
     show_table,
     stop_on_signals,
 )
-from tests.benchmarks.subscribers import DIGITS, MARK, PATIENCE, Load
-from txpusher import BlockingPusher
+from .subscribers import DIGITS, MARK, PATIENCE, Load
 
 CHANNEL = "load"
 FILLING = "The quick brown fox jumps over the lazy dog. " * 2

@@ -30,7 +30,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 from twisted.logger import LogLevel, formatEvent, globalLogBeginner
 
-from tests.benchmarks.harness import (
+from txpusher import Pusher, PusherError
+
+from .harness import (
     APP_ID,
     KEY,
     SECRET,
@@ -42,7 +44,6 @@ from tests.benchmarks.harness import (
     show_table,
     stop_on_signals,
 )
-from txpusher import Pusher, PusherError
 
 #: Triggers that have not fired at any time.
 OUTSTANDING = 256

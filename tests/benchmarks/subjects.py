@@ -16,8 +16,8 @@ from typing import Any
 
 import attrs
 
-from tests.benchmarks.harness import APP_ID, KEY, SECRET
-from tests.benchmarks.measuring import (
+from .harness import APP_ID, KEY, SECRET
+from .measuring import (
     BATCH,
     CHANNELS,
     IN_FLIGHT,
@@ -34,7 +34,7 @@ from tests.benchmarks.measuring import (
     measure_async,
     tls_policy,
 )
-from tests.benchmarks.peers import plain_treq, sdk_aiohttp, sdk_requests
+from .peers import plain_treq, sdk_aiohttp, sdk_requests
 
 
 def settings(plan: Plan) -> dict[str, Any]:
@@ -152,6 +152,7 @@ SUBJECTS: dict[str, Callable[[Plan], Measured]] = {
     ),
     "requests-1": partial(sdk_requests, threads=1),
     "requests-8": partial(sdk_requests, threads=THREADS),
+    "requests-32": partial(sdk_requests, threads=IN_FLIGHT),
     "requests-batch": partial(sdk_requests, threads=1, batch=True),
     "aiohttp": sdk_aiohttp,
     "aiohttp-batch": partial(sdk_aiohttp, batch=True),
