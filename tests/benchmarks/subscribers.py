@@ -4,8 +4,9 @@ Many subscribers of one channel in one light process: a child of
 
 Just enough of a WebSocket client to count: each event must bring the next
 number, to each subscriber.  Prints a line once all have subscribed and all is
-quiet, a line when all have got everything or the time is up, and the tally once
-all is quiet again.
+quiet, a line when all have got the events of the warm-up, a line when all have
+got everything, and the tally once all is quiet again.  Where the time is up, it
+goes on as it is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import selectors
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -36,12 +38,17 @@ TEXT, CLOSE = 0x1, 0x8
 
 @attrs.frozen
 class Load:
-    """What to do: *count* subscribers of *channel*, each to get *events* events."""
+    """
+    What to do: *count* subscribers of *channel*, each to get *events* events.
+
+    :ivar warm_up: How many of these are there to warm up the server.
+    """
 
     port: int
     key: str
     channel: str
     count: int
+    warm_up: int
     events: int
 
 
@@ -51,11 +58,13 @@ class Tally:
     How far they are.
 
     :ivar subscribed: Subscribers whose subscription is confirmed.
+    :ivar warm: Subscribers that have got the events of the warm-up.
     :ivar complete: Subscribers that have got everything.
     :ivar wrong: Events that were not the next one, and connections that ended.
     """
 
     subscribed: int = 0
+    warm: int = 0
     complete: int = 0
     events: int = 0
     wrong: int = 0
@@ -138,8 +147,8 @@ class Subscriber:
         if number != self._expected:
             tally.wrong += 1
         self._expected = number + 1
-        if self._expected == self._load.events:
-            tally.complete += 1
+        tally.warm += self._expected == self._load.warm_up
+        tally.complete += self._expected == self._load.events
 
     def _subscribe(self) -> None:
         message = {"event": "pusher:subscribe", "data": {"channel": self._load.channel}}
@@ -183,10 +192,10 @@ class Crowd:
                 self._opened += 1
             busy = self.turn()
 
-    def listen(self) -> None:
-        """Take events until everyone has all of them, or the time is up."""
+    def listen(self, subscribers: Callable[[Tally], int]) -> None:
+        """Take events until all subscribers count, or the time is up."""
         deadline = time.monotonic() + PATIENCE
-        while self.tally.complete < self._load.count and time.monotonic() < deadline:
+        while subscribers(self.tally) < self._load.count and time.monotonic() < deadline:
             self.turn()
 
 
@@ -199,7 +208,9 @@ def main() -> None:
     crowd = Crowd(Load(**json.loads(sys.argv[1])))
     crowd.gather()
     say({"subscribed": crowd.tally.subscribed})
-    crowd.listen()
+    crowd.listen(lambda tally: tally.warm)
+    say({"warm": crowd.tally.warm})
+    crowd.listen(lambda tally: tally.complete)
     say({"complete": crowd.tally.complete})
     # One event too many would come now.
     while crowd.turn():
