@@ -17,25 +17,7 @@ from pathlib import Path
 
 import attrs
 
-#: What is done to a request instead of a plain answer, and how often, per 10 000.
-FAULTS = {
-    "close-after-reading": 20,
-    "close-when-idle": 20,
-    "500": 20,
-    "503": 10,
-    "429": 40,
-    "slow": 20,
-    "silent": 1,
-    "garbage": 10,
-    "truncated": 10,
-    "not-json": 10,
-    "in-pieces": 50,
-}
-
-#: Those in which the request was not acted on.
-REFUSALS = frozenset({"429", "503"})
-
-#: Seconds that a slow reply takes, and that an idle connection is left open.
+#: Seconds that a slow reply takes, and that a connection is left open which will be closed.
 SLOW = 0.05
 IDLE = 0.002
 
@@ -45,34 +27,88 @@ PLAN_LENGTH = 100_003
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 
-def fault_plan(seed: int) -> list[str]:
-    """A fault, or an empty text, for one request after the other."""
-    chance = random.Random(seed)
-    kinds = ["", *FAULTS]
-    weights = [10_000 - sum(FAULTS.values()), *FAULTS.values()]
-    return chance.choices(kinds, weights, k=PLAN_LENGTH)
-
-
 def reply(status: str, body: bytes = b"", *headers: str) -> bytes:
     """A whole reply."""
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+@attrs.frozen
+class Fault:
+    """
+    What is done to a request instead of a plain answer.
+
+    :ivar often: How often, per 10 000 requests.
+    :ivar answer: What is written.
+    :ivar acted: Whether the request is acted on.
+    :ivar after: Seconds until it is written.
+    :ivar pieces: Whether it is written in small pieces.
+    :ivar closed: Seconds after which the connection is closed, None to leave it open.
+    :ivar announced: Whether the answer says so.
+    """
+
+    often: int
+    answer: bytes = b""
+    acted: bool = True
+    after: float = 0.0
+    pieces: bool = False
+    closed: float | None = None
+    announced: bool = False
+
+
+FAULTS = {
+    "close-after-reading": Fault(20, closed=0),
+    "close-when-idle": Fault(20, OK, closed=IDLE),
+    "close-announced-oddly": Fault(
+        20, reply("200 OK", b"{}", "CONNECTION: x-odd ,ClOsE"), closed=IDLE, announced=True
+    ),
+    "http-1.0": Fault(20, OK.replace(b"HTTP/1.1", b"HTTP/1.0"), closed=IDLE, announced=True),
+    "http-1.0-until-closed": Fault(20, b"HTTP/1.0 200 OK\r\n\r\n{}", closed=0),
+    "500": Fault(20, reply("500 Internal Server Error", b"<h1>Oops</h1>")),
+    "503": Fault(
+        10, reply("503 Service Unavailable", b"", "Connection: close"), acted=False, closed=0
+    ),
+    "429": Fault(
+        40, reply("429 Too Many Requests", b"slow down", "Retry-After: 0"), acted=False
+    ),
+    "slow": Fault(20, OK, after=SLOW),
+    "silent": Fault(1),
+    "garbage": Fault(10, b"\x00\xffnothing of HTTP\r\n\r\n" * 3, closed=0),
+    "truncated": Fault(10, OK.replace(b"Length: 2", b"Length: 200"), closed=0),
+    "not-json": Fault(10, reply("200 OK", b"<html>welcome</html>")),
+    "broken-gzip": Fault(10, reply("200 OK", b"\x1f\x8bnot so", "Content-Encoding: gzip")),
+    "in-pieces": Fault(50, OK, pieces=True),
+}
+
+
+def fault_plan(seed: int) -> list[str]:
+    """A fault, or an empty text, for one request after the other."""
+    chance = random.Random(seed)
+    often = [fault.often for fault in FAULTS.values()]
+    return chance.choices(["", *FAULTS], [10_000 - sum(often), *often], k=PLAN_LENGTH)
+
+
 @attrs.define
 class State:
-    """What the server has done; shared by its connections."""
+    """
+    What the server has done; shared by its connections.
+
+    :ivar late: Requests on connections whose end had been announced; none is
+        acted on.
+    """
 
     plan: list[str]
     acted: bytearray
     report: Path
     requests: int = 0
+    late: int = 0
     done: Counter[str] = attrs.field(factory=Counter)
 
     def write_report(self) -> bytes:
         """Write the counts, and return the sums as JSON."""
         self.report.write_bytes(self.acted)
-        return json.dumps({"requests": self.requests, "faults": dict(self.done)}).encode()
+        sums = {"requests": self.requests, "late": self.late, "faults": dict(self.done)}
+        return json.dumps(sums).encode()
 
 
 class Connection(asyncio.Protocol):
@@ -81,6 +117,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, state: State) -> None:
         self._state = state
         self._received = b""
+        self._ending = False
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -101,49 +138,42 @@ class Connection(asyncio.Protocol):
         self._received = rest[length:]
         if head.startswith(b"POST /report "):
             self._transport.write(reply("200 OK", self._state.write_report()))
+        elif self._ending:
+            self._state.late += 1
         else:
             self._answer(rest[:length])
 
     def _answer(self, body: bytes) -> None:
         state = self._state
-        fault = state.plan[state.requests % PLAN_LENGTH]
+        name = state.plan[state.requests % PLAN_LENGTH]
         state.requests += 1
-        if fault not in REFUSALS:
+        fault = FAULTS.get(name)
+        if fault is None or fault.acted:
             # The name of the event is its number.
             state.acted[int(json.loads(body)["name"])] += 1
-        if not fault:
+        if fault is None:
             self._transport.write(OK)
             return
-        state.done[fault] += 1
+        state.done[name] += 1
         self._misbehave(fault)
 
-    def _misbehave(self, fault: str) -> None:
+    def _misbehave(self, fault: Fault) -> None:
         transport, loop = self._transport, asyncio.get_running_loop()
-        if fault == "close-after-reading":
+        self._ending = fault.announced
+        answer = fault.answer
+        if fault.pieces:
+            for place in range(0, len(answer), 7):
+                loop.call_later(place / 1e5, self._write, answer[place : place + 7])
+        elif fault.after:
+            loop.call_later(fault.after, self._write, answer)
+        else:
+            transport.write(answer)
+        if fault.closed:
+            loop.call_later(fault.closed, transport.close)
+        elif fault.closed is not None and answer:
+            transport.close()
+        elif fault.closed is not None:
             transport.abort()
-        elif fault == "close-when-idle":
-            transport.write(OK)
-            loop.call_later(IDLE, transport.close)
-        elif fault == "500":
-            transport.write(reply("500 Internal Server Error", b"<h1>Oops</h1>"))
-        elif fault == "503":
-            transport.write(reply("503 Service Unavailable", b"", "Connection: close"))
-            transport.close()
-        elif fault == "429":
-            transport.write(reply("429 Too Many Requests", b"slow down", "Retry-After: 0"))
-        elif fault == "slow":
-            loop.call_later(SLOW, self._write, OK)
-        elif fault == "garbage":
-            transport.write(b"\x00\xffnothing of HTTP\r\n\r\n" * 3)
-            transport.close()
-        elif fault == "truncated":
-            transport.write(OK.replace(b"Length: 2", b"Length: 200"))
-            transport.close()
-        elif fault == "not-json":
-            transport.write(reply("200 OK", b"<html>welcome</html>"))
-        elif fault == "in-pieces":
-            for place in range(0, len(OK), 7):
-                loop.call_later(place / 1e5, self._write, OK[place : place + 7])
 
     def _write(self, data: bytes) -> None:
         if not self._transport.is_closing():

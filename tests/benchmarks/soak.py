@@ -5,8 +5,9 @@ A million triggers against a server that misbehaves now and then.
 
 Whatever the server does, resident memory and file descriptors stay level after
 a warm-up, every Deferred fires exactly once, nothing is left unhandled in
-Twisted's log, no event is acted on twice, and each outcome says truly whether
-the server may have acted.  Exit code 1 where any of it does not hold.
+Twisted's log, no event is acted on twice, each outcome says truly whether the
+server may have acted, and nothing is sent on a connection whose end the server
+has announced.  Exit code 1 where any of it does not hold.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ SAMPLES = 40
 WARM_UP = 0.2
 #: Resident bytes that the run may add after the warm-up.
 GROWTH = 2 * 2**20
+#: The part of the events that is accepted at least: a run that sends nothing says nothing.
+ACCEPTED = 0.95
 
 MIB = 2**20
 
@@ -160,11 +163,14 @@ class Soak:
             self.log[formatEvent(event)[:200]] += 1
 
 
-def violations(soak: Soak, acted: bytes, left: Sequence[str]) -> Iterator[str]:
+def violations(
+    soak: Soak, acted: bytes, sums: Mapping[str, Any], left: Sequence[str]
+) -> Iterator[str]:
     """
     What does not hold.
 
     :param acted: For each event, how often the server acted on it.
+    :param sums: What the server has counted.
     :param left: What the client has left behind after it was closed.
     """
     if not soak.in_time:
@@ -177,6 +183,10 @@ def violations(soak: Soak, acted: bytes, left: Sequence[str]) -> Iterator[str]:
     for name in soak.outcomes:
         if name.startswith("not a PusherError"):
             yield name
+    if (accepted := soak.outcomes["accepted"]) < ACCEPTED * soak.count:
+        yield f"only {accepted} of {soak.count} events were accepted"
+    if late := sums["late"]:
+        yield f"{late} requests were sent on connections whose end had been announced"
     if twice := sum(times > 1 for times in acted):
         yield f"{twice} events were acted on more than once"
     pairs = Counter(zip(soak.said, acted, strict=True))
@@ -271,8 +281,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         await soak.run()
         left = await _left_behind(soak, reactor)
         gc.collect()
-        show(soak, await report_of(port))
-        found[:] = violations(soak, report.read_bytes(), left)
+        sums = await report_of(port)
+        show(soak, sums)
+        found[:] = violations(soak, report.read_bytes(), sums, left)
 
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="txpusher-soak-")))
