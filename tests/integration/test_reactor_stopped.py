@@ -23,6 +23,30 @@ def program():
         started.kill()
 
 
+#: Works in a thread while the reactor runs, and is late in that or in the main thread.
+AFTER_WORK = """
+    made = {made}
+    def late():
+        say(attempt({late[0]}))
+        say(attempt({late[1]}))
+    def work():
+        say({work})
+        reactor.callFromThread(reactor.stop)
+        if {thread!r} == "other":
+            stopped.wait()
+            late()
+    stopped = threading.Event()
+    worker = threading.Thread(target=work)
+    from twisted.internet import reactor
+    reactor.callWhenRunning(worker.start)
+    reactor.run()
+    stopped.set()
+    worker.join()
+    if {thread!r} == "main":
+        late()
+"""
+
+
 class TestAfterRunHasReturned:
     @pytest.mark.parametrize("thread", ["main", "other"])
     @pytest_twisted.ensureDeferred
@@ -52,28 +76,13 @@ class TestAfterRunHasReturned:
     @pytest.mark.parametrize("thread", ["main", "other"])
     @pytest_twisted.ensureDeferred
     async def test_a_client_that_has_worked_is_refused_too(self, serve, program, thread):
-        source = f"""
-            blocking = client()
-            def late():
-                say(attempt(trigger, blocking))
-                say(attempt(blocking.channels))
-            def work():
-                say(trigger(blocking))
-                reactor.callFromThread(reactor.stop)
-                if {thread!r} == "other":
-                    stopped.wait()
-                    late()
-            stopped = threading.Event()
-            worker = threading.Thread(target=work)
-            from twisted.internet import reactor
-            reactor.callWhenRunning(worker.start)
-            reactor.run()
-            stopped.set()
-            worker.join()
-            if {thread!r} == "main":
-                late()
-        """
         server = serve(answering(OK))
+        source = AFTER_WORK.format(
+            thread=thread,
+            made="client()",
+            work="trigger(made)",
+            late=("trigger, made", "made.channels"),
+        )
         ended = await program(source, server).end()
         assert ended.said() == ["{}", "ClosedError False", "ClosedError False"]
         assert len(server.requests) == 1
@@ -81,28 +90,14 @@ class TestAfterRunHasReturned:
     @pytest.mark.parametrize("thread", ["main", "other"])
     @pytest_twisted.ensureDeferred
     async def test_a_publisher_that_has_worked_takes_no_event(self, serve, program, thread):
-        source = f"""
-            publisher = BlockingBatchPublisher(client())
-            def late():
-                say(attempt(publisher.submit, "c", "e", "d"))
-                say(attempt(publisher.trigger, "c", "e", "d"))
-            def work():
-                say(publisher.submit("c", "e", "d").result(10))
-                reactor.callFromThread(reactor.stop)
-                if {thread!r} == "other":
-                    stopped.wait()
-                    late()
-            stopped = threading.Event()
-            worker = threading.Thread(target=work)
-            from twisted.internet import reactor
-            reactor.callWhenRunning(worker.start)
-            reactor.run()
-            stopped.set()
-            worker.join()
-            if {thread!r} == "main":
-                late()
-        """
         server = serve(answering(OK))
+        event = '"c", "e", "d"'
+        source = AFTER_WORK.format(
+            thread=thread,
+            made="BlockingBatchPublisher(client())",
+            work=f"made.submit({event}).result(10)",
+            late=(f"made.submit, {event}", f"made.trigger, {event}"),
+        )
         ended = await program(source, server).end()
         assert ended.said() == ["{}", "ClosedError False", "ClosedError False"]
         assert len(server.requests) == 1
