@@ -13,12 +13,14 @@ from typing import Any
 
 import attrs
 import pytest
+from benchmarks.targets import PAIRS, RATIO_HEADER, TIMES
 from docutils import nodes
 from docutils.core import publish_doctree
 
 import txpusher
 from txpusher import errors
 from txpusher.__main__ import _parser
+from txpusher.retry import may_have_been_delivered
 from txpusher.server import ChannelsServer
 from txpusher.testing import RunningServer
 
@@ -266,6 +268,44 @@ def test_the_shell_commands_are_those_there_are(readme):
     assert {command[0] for command in commands} == {"serve", "demo"}
     for command in commands:
         _parser().parse_args(command)
+
+
+def _says(yes: bool, unsafe: bool) -> str:
+    return "yes" if yes else "if unsafe" if unsafe else "no"
+
+
+@pytest.mark.parametrize(
+    ("row", "statuses"),
+    [
+        ("429, too many requests; 408", [429, 408]),
+        ("3xx, any other 4xx", [301, 307, 400, 401, 403, 404, 407, 409, 413]),
+        ("5xx", [500, 502, 503, 504, 599]),
+    ],
+)
+def test_the_table_of_errors_is_what_is_done(readme, row, statuses):
+    table = {what: cells for what, *cells in rows(section(readme, "Errors"))}
+    policies = txpusher.RetryPolicy(), txpusher.RetryPolicy(unsafe=True)
+    for status in statuses:
+        repeated = {}
+        for method in ("GET", "POST"):
+            maybe = may_have_been_delivered(method, sent=True, status=status)
+            error = errors.error_class_for(status)("", status=status, maybe_delivered=maybe)
+            repeated[method] = _says(*(p.delay(0, error) is not None for p in policies))
+        assert table[row] == [repr(maybe), repeated["POST"], repeated["GET"]], status
+
+
+def test_the_table_of_ratios_is_what_the_benchmark_prints(readme):
+    [table] = section(readme, "Performance").findall(nodes.table)
+    [header] = table.findall(nodes.thead)
+    assert [cell.astext() for cell in header[0]] == list(RATIO_HEADER)
+    printed = [pair.name.replace("``", "") for pair in PAIRS]
+    shown = rows(section(readme, "Performance"))
+    assert [name for name in printed if name in {row[0] for row in shown}] == [
+        name for name, *_ in shown
+    ]
+    for _, rate, cpu in shown:
+        assert re.fullmatch(rf"\d+\.\d {TIMES}", rate)
+        assert re.fullmatch(rf"\d+\.\d\d {TIMES}", cpu)
 
 
 def test_every_file_that_is_named_exists():
