@@ -22,6 +22,7 @@ from txpusher.errors import (
     BadRequestError,
     ClosedError,
     ConfigurationError,
+    HTTPError,
     PayloadTooLargeError,
     PusherError,
     QueueFullError,
@@ -197,7 +198,19 @@ class BatchPublisher:
 
     def _send(self, batch: Batch[_Event]) -> None:
         request = self._api.batch([event.item for event in batch.tickets])
-        self._transport.send(request, bounded=False).addCallbacks(
+        try:
+            sent = self._transport.send(request, bounded=False)
+        except Exception as error:
+            # It is not meant to raise, and yet no event may wait for ever.
+            sent = fail(
+                HTTPError(
+                    f"{request.method} {request.path}: "
+                    f"it could not be sent ({type(error).__name__})",
+                    maybe_delivered=True,
+                    original_error=error,
+                )
+            )
+        sent.addCallbacks(
             self._accepted, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
         )
 

@@ -1,0 +1,48 @@
+"""BatchPublisher where everything happens at once: inside callbacks, inside sends."""
+
+from __future__ import annotations
+
+import pytest
+
+from txpusher import BatchPublisher, HTTPError
+
+from .held_client import held_pusher
+from .helpers import error_of, result_of
+
+
+class TestSendThatRaises:
+    """No client is known to do so; one that does must not leave events waiting for ever."""
+
+    @pytest.fixture
+    def broken(self, monkeypatch):
+        """A publisher whose next request raises a RuntimeError, and what it sends with."""
+        pusher, client = held_pusher()
+        transport = pusher._transport
+        send = transport.send
+
+        def raise_once(*arguments, **options):
+            monkeypatch.setattr(transport, "send", send)
+            raise RuntimeError("broken")
+
+        monkeypatch.setattr(transport, "send", raise_once)
+        return BatchPublisher(pusher), client
+
+    def test_the_events_of_the_batch_fail(self, broken):
+        publisher, _ = broken
+        error = error_of(publisher.trigger("c", "e", "d"))
+        assert type(error) is HTTPError
+        assert str(error) == "POST /apps/3/batch_events: it could not be sent (RuntimeError)"
+        assert isinstance(error.original_error, RuntimeError)
+        # Who knows how far it has got.
+        assert error.maybe_delivered is True
+
+    def test_the_next_go_on(self, broken):
+        publisher, client = broken
+        error_of(publisher.trigger("c", "first", "d"))
+        second = publisher.trigger("c", "second", "d")
+        closed = publisher.close()
+        assert not closed.called
+        assert client.names == [["second"]]
+        client.held[0].answer()
+        assert result_of(second) == {}
+        assert result_of(closed) is None
