@@ -91,6 +91,8 @@ class BatchPublisher:
         )
         self._busy = False
         self._closed = False
+        # What goes out when all callbacks have been called.
+        self._made_up: list[Batch[_Event]] = []
         # Those for which there was no place when they came, the newest last.
         self._surplus: list[_Event] = []
         # Unsettled events, one count for those since the last flush and one
@@ -134,16 +136,13 @@ class BatchPublisher:
     def _offer(self, channel: str, item: bytes) -> Deferred[Reply]:
         if self._closed:
             return fail(ClosedError("the publisher is closed"))
-        scheduler = self._scheduler
         offered = _Event(self, item, self._unsettled)
-        scheduler.add(channel, offered)
+        self._scheduler.add(channel, offered)
         self._unsettled.value += 1
-        over = scheduler.pending - self._max_pending
-        if over > 0:
+        if self._is_over_full():
             self._surplus.append(offered)
-            # What a callback triggers goes out when all callbacks have been called.
-            if self._busy and over > scheduler.room:
-                self._turn_away()
+            if self._busy:
+                self._bound_surplus()
         self._send_due()
         return offered.deferred
 
@@ -185,7 +184,8 @@ class BatchPublisher:
 
     def _send_batches(self) -> bool:
         # Before an event is turned away, what has gathered goes out.
-        batches = self._scheduler.due(hurry=self._is_over_full())
+        batches = self._made_up + self._scheduler.due(hurry=self._is_over_full())
+        self._made_up = []
         for batch in batches:
             self._send(batch)
         return bool(batches)
@@ -214,8 +214,17 @@ class BatchPublisher:
             self._accepted, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
         )
 
-    def _is_over_full(self) -> bool:
-        return self._scheduler.pending > self._max_pending
+    def _is_over_full(self, room: int = 0) -> bool:
+        return self._scheduler.pending > self._max_pending + room
+
+    def _bound_surplus(self) -> None:
+        """Let no more events gather in callbacks than could go out after them."""
+        if self._is_over_full(self._scheduler.room):
+            # Whatever waits then has no place, such as the many of one channel, which
+            # must not stand in the way of another's.
+            self._made_up += self._scheduler.due(hurry=True)
+            while self._is_over_full():
+                self._turn_away()
 
     def _turn_away(self) -> None:
         """Refuse the event that came last of those for which there is no place."""
