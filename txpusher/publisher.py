@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txpusher._batching import Batch, Scheduler, Ticket
-from txpusher._checks import shown
+from txpusher._checks import plain, shown
 from txpusher.client import Pusher, built_by
 from txpusher.errors import (
     BadRequestError,
@@ -137,7 +137,7 @@ class BatchPublisher:
         if self._closed:
             return fail(ClosedError("the publisher is closed"))
         offered = _Event(self, item, self._unsettled)
-        self._scheduler.add(channel, offered)
+        self._scheduler.add(plain(channel), offered)
         self._unsettled.value += 1
         if self._is_over_full():
             self._surplus.append(offered)

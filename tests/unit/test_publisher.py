@@ -46,3 +46,23 @@ class TestSendThatRaises:
         client.held[0].answer()
         assert result_of(second) == {}
         assert result_of(closed) is None
+
+
+class Named(str):
+    """A channel's name with an equality of its own, and so without a hash."""
+
+    def __eq__(self, other):
+        return self is other
+
+    __hash__ = None
+
+
+def test_a_channel_is_the_same_whatever_str_it_is_named_by():
+    pusher, client = held_pusher(max_batch_size=1)
+    publisher = BatchPublisher(pusher)
+    for name in ("c", Named("c"), Named("c")):
+        publisher.trigger(name, "e", "d")
+    # At a time, for the sake of their order.
+    for number in (1, 2, 3):
+        assert [batch.events[0]["channel"] for batch in client.sent] == ["c"] * number
+        client.held[0].answer()
