@@ -329,7 +329,8 @@ class BlockingBatchPublisher:
         try:
             item = publisher._item(channel, event, data, socket_id, info)
         except PusherError as error:
-            future.set_exception(error)
+            # Without the frames, which know the future: it would wait for the collector.
+            future.set_exception(error.with_traceback(None))
             return future
 
         def begin() -> None:

@@ -205,12 +205,13 @@ class TestFutures:
         gate.is_open = True
         assert [await within(call) for call in calls] == [{}, None, None]
 
+    @pytest.mark.parametrize("channel", ["c", "no such name"])
     @pytest_twisted.ensureDeferred
-    async def test_they_leave_nothing_to_collect(self, serve, publishing):
+    async def test_they_leave_nothing_to_collect(self, serve, publishing, channel):
         publisher = publishing(serve(answering(OK)))
 
         def work():
-            futures = [publisher.submit("c", "e", "d") for _ in range(20)]
+            futures = [publisher.submit(channel, "e", "d") for _ in range(20)]
             for future in futures:
                 future.exception(PATIENCE)
             return [weakref.ref(future) for future in futures]
