@@ -1,8 +1,10 @@
-"""The scheduling of batches: whatever the order of outcomes, no event is lost,
-none goes out twice, none overtakes another of its channel, no limit is passed."""
+"""
+The scheduling of batches: which events go out together, and when.
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+That no event is lost, whatever happens, is for test_batching_model to see to.
+"""
+
+import pytest
 
 from txpusher._batching import Scheduler, Ticket
 
@@ -62,6 +64,59 @@ def test_no_more_batches_than_allowed_are_on_their_way():
     assert scheduler.pending == 1
 
 
+def test_what_has_gathered_leaves_when_one_of_several_batches_comes_back():
+    scheduler = make(batch_size=3, max_in_flight=3)
+    offer(scheduler, "a1")
+    [first] = scheduler.due()
+    offer(scheduler, "b1", "c1", "d1")
+    scheduler.due()
+    offer(scheduler, "e1", "f1")
+    assert scheduler.due() == []
+    scheduler.accepted(first)
+    assert names(scheduler.due()) == [["e1", "f1"]]
+    offer(scheduler, "g1")
+    # That one has come back is over with.
+    assert scheduler.due() == []
+
+
+def test_one_that_comes_back_takes_the_rest_over_full_batches_along():
+    scheduler = make(batch_size=2, max_in_flight=3, ordered=False)
+    offer(scheduler, "a1")
+    [first] = scheduler.due()
+    scheduler.accepted(first)
+    offer(scheduler, "a2", "a3", "a4")
+    assert names(scheduler.due()) == [["a2", "a3"], ["a4"]]
+
+
+def test_one_that_comes_back_while_nothing_waits_makes_nothing_leave_later():
+    scheduler = make(batch_size=3, max_in_flight=3)
+    offer(scheduler, "a1")
+    [first] = scheduler.due()
+    offer(scheduler, "b1", "c1", "d1")
+    scheduler.due()
+    scheduler.accepted(first)
+    assert scheduler.due() == []
+    offer(scheduler, "e1")
+    assert scheduler.due() == []
+
+
+def test_in_a_hurry_what_has_gathered_leaves_before_it_is_a_full_batch():
+    scheduler = make(batch_size=3, max_in_flight=3)
+    offer(scheduler, "a1")
+    scheduler.due()
+    offer(scheduler, "a2", "b1")
+    assert scheduler.due() == []
+    assert names(scheduler.due(hurry=True)) == [["b1"]]
+    assert scheduler.due(hurry=True) == []
+
+
+def test_nor_does_a_hurry_make_more_batches_than_allowed():
+    scheduler = make(batch_size=2, max_in_flight=2, ordered=False)
+    offer(scheduler, "a1", "a2", "a3", "a4", "a5")
+    assert names(scheduler.due(hurry=True)) == [["a1", "a2"], ["a3", "a4"]]
+    assert scheduler.due(hurry=True) == []
+
+
 def test_there_is_room_for_what_could_go_out_at_once():
     scheduler = make(batch_size=3, max_in_flight=2)
     assert scheduler.room == 6
@@ -86,6 +141,12 @@ def test_unordered_events_of_a_channel_do_not_wait():
     scheduler = make(batch_size=2, ordered=False)
     offer(scheduler, "a1", "a2", "a3", "a4")
     assert names(scheduler.due()) == [["a1", "a2"], ["a3", "a4"]]
+
+
+def test_unordered_events_of_all_channels_go_out_in_one_order():
+    scheduler = make(batch_size=2, max_in_flight=4, ordered=False)
+    offer(scheduler, "a1", "b1", "a2", "b2", "c1", "a3")
+    assert names(scheduler.due()) == [["a1", "b1"], ["a2", "b2"], ["c1", "a3"]]
 
 
 def test_a_rejected_batch_is_halved_until_only_the_culprit_fails():
@@ -158,6 +219,52 @@ def test_an_event_cancelled_in_flight_is_left_out_of_the_split():
     assert names(scheduler.due()) == [["b1"]]
 
 
+def test_an_innocent_event_does_not_fail_for_a_culprit_that_was_cancelled():
+    scheduler = make()
+    culprit, _ = offer(scheduler, "a1", "b1")
+    [batch] = scheduler.due()
+    scheduler.cancel(culprit)
+    assert scheduler.rejected(batch) == []
+    [alone] = scheduler.due()
+    assert names([alone]) == [["b1"]]
+    assert [ticket.tag for _, ticket in scheduler.accepted(alone)] == ["b1"]
+    assert scheduler.in_flight == 0
+
+
+def test_a_culprit_that_is_cancelled_alone_in_its_batch_ends_it():
+    scheduler = make()
+    [culprit] = offer(scheduler, "a1")
+    [batch] = scheduler.due()
+    scheduler.cancel(culprit)
+    assert scheduler.rejected(batch) == []
+    assert scheduler.due() == []
+    assert scheduler.in_flight == 0
+
+
+def test_one_cancelled_while_its_half_waits_is_not_sent():
+    scheduler = make(batch_size=4)
+    tickets = offer(scheduler, "a1", "b1", "c1", "d1")
+    [batch] = scheduler.due()
+    scheduler.rejected(batch)
+    [half] = scheduler.due()
+    scheduler.cancel(tickets[2])
+    scheduler.accepted(half)
+    assert names(scheduler.due()) == [["d1"]]
+
+
+def test_a_half_of_which_all_are_cancelled_is_passed_over():
+    scheduler = make(batch_size=4)
+    tickets = offer(scheduler, "a1", "b1", "c1", "d1")
+    [batch] = scheduler.due()
+    offer(scheduler, "a2")
+    scheduler.rejected(batch)
+    [half] = scheduler.due()
+    for ticket in tickets[2:4]:
+        scheduler.cancel(ticket)
+    scheduler.failed(half)
+    assert names(scheduler.due()) == [["a2"]]
+
+
 def test_a_rejected_batch_of_cancelled_events_ends():
     scheduler = make()
     tickets = offer(scheduler, "a1", "b1")
@@ -167,6 +274,33 @@ def test_a_rejected_batch_of_cancelled_events_ends():
     assert scheduler.rejected(batch) == []
     assert scheduler.due() == []
     assert scheduler.in_flight == 0
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "failed"])
+def test_what_is_settled_holds_its_event_no_longer(outcome):
+    scheduler = make(batch_size=2)
+    tickets = offer(scheduler, "a1", "b1")
+    [batch] = scheduler.due()
+    assert [ticket.item for ticket in tickets] == [b"x", b"x"]
+    getattr(scheduler, outcome)(batch)
+    assert [(ticket.item, ticket.live) for ticket in tickets] == [(b"", False)] * 2
+
+
+def test_what_is_cancelled_before_it_goes_out_holds_its_event_no_longer():
+    scheduler = make(batch_size=2)
+    ticket, *_ = offer(scheduler, "a1", "a2", "a3")
+    scheduler.cancel(ticket)
+    assert (ticket.item, ticket.live, ticket.waiting) == (b"", False, True)
+    assert names(scheduler.due()) == [["a2", "a3"]]
+
+
+def test_what_is_cancelled_on_its_way_is_still_to_be_sent():
+    """It is given out before its request is built."""
+    scheduler = make(batch_size=2)
+    ticket, _ = offer(scheduler, "a1", "a2")
+    [batch] = scheduler.due()
+    scheduler.cancel(ticket)
+    assert [ticket.item for ticket in batch.tickets] == [b"x", b"x"]
 
 
 def test_a_channel_that_is_done_with_takes_no_memory():
@@ -208,92 +342,3 @@ def test_cancelled_events_that_wait_behind_a_live_one_take_no_memory():
         for batch in batches:
             scheduler.accepted(batch)
     assert sent == [["a2"], ["a3"]]
-
-
-STEPS = st.lists(
-    st.one_of(
-        st.tuples(st.just("add"), st.sampled_from("abcd")),
-        st.tuples(st.sampled_from(["accept", "fail", "reject", "cancel"]), st.integers(0, 99)),
-    ),
-    max_size=120,
-)
-
-
-class Model:
-    """Drives a scheduler, and checks after each step what must always hold."""
-
-    def __init__(self, batch_size, max_in_flight, ordered):
-        self.scheduler = make(batch_size, max_in_flight, ordered)
-        self.batch_size = batch_size
-        self.max_in_flight = max_in_flight
-        self.ordered = ordered
-        self.tickets = []
-        self.flying = []
-        self.settled = []
-        self.cancelled = []
-
-    def step(self, action, argument):
-        if action == "add":
-            self.tickets += offer(self.scheduler, (argument, len(self.tickets)))
-        elif action == "cancel" and self.tickets:
-            ticket = self.tickets[argument % len(self.tickets)]
-            if ticket.live:
-                self.cancelled.append(ticket.tag)
-            self.scheduler.cancel(ticket)
-        elif self.flying and action != "cancel":
-            self.end(self.flying.pop(argument % len(self.flying)), action)
-        self.send()
-
-    def end(self, batch, action):
-        if action == "accept":
-            ended = [ticket for _, ticket in self.scheduler.accepted(batch)]
-        elif action == "fail":
-            ended = self.scheduler.failed(batch)
-        else:
-            ended = self.scheduler.rejected(batch)
-            assert len(ended) <= 1
-        self.settled += [ticket.tag for ticket in ended]
-
-    def send(self):
-        for batch in self.scheduler.due():
-            assert 1 <= len(batch.tickets) <= self.batch_size
-            assert all(ticket.live and ticket.item for ticket in batch.tickets)
-            self.flying.append(batch)
-        assert len(self.flying) == self.scheduler.in_flight <= self.max_in_flight
-        self.check_order()
-
-    def check_order(self):
-        if not self.ordered:
-            return
-        channels = [{ticket.tag[0] for ticket in batch.tickets} for batch in self.flying]
-        together = [name for batch in channels for name in batch]
-        assert len(together) == len(set(together)), "a channel is in two batches at once"
-        for batch in self.flying:
-            for name in "abcd":
-                numbers = [tag.tag[1] for tag in batch.tickets if tag.tag[0] == name]
-                assert numbers == sorted(numbers)
-
-
-@given(
-    steps=STEPS,
-    batch_size=st.integers(1, 4),
-    max_in_flight=st.integers(1, 3),
-    ordered=st.booleans(),
-)
-@settings(max_examples=400, deadline=None)
-def test_nothing_is_lost_doubled_or_overtaken(steps, batch_size, max_in_flight, ordered):
-    model = Model(batch_size, max_in_flight, ordered)
-    for step in steps:
-        model.step(*step)
-    while model.flying:
-        model.step("accept", 0)
-
-    assert model.scheduler.pending == model.scheduler.in_flight == 0
-    offered = [ticket.tag for ticket in model.tickets]
-    assert sorted(model.settled + model.cancelled) == sorted(offered)
-    if ordered:
-        for name in "abcd":
-            numbers = [number for channel, number in model.settled if channel == name]
-            assert numbers == sorted(numbers)
-    assert not model.scheduler._lanes
-    assert not model.scheduler._open
