@@ -148,8 +148,6 @@ class Scheduler(Generic[T]):
             and self.in_flight < self._max_in_flight
             and (hurry or self._available >= size or not self.in_flight or self._one_came_back)
         ):
-            if self._available < size:
-                self._one_came_back = False
             self.in_flight += 1
             batches.append(self._take(size))
         self._one_came_back = False

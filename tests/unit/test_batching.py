@@ -64,6 +64,12 @@ def test_no_more_batches_than_allowed_are_on_their_way():
     assert scheduler.pending == 1
 
 
+def test_an_idle_scheduler_gives_out_one_batch_that_is_not_full():
+    scheduler = make(batch_size=2, ordered=False)
+    offer(scheduler, "a1", "a2", "a3")
+    assert names(scheduler.due()) == [["a1", "a2"]]
+
+
 def test_what_has_gathered_leaves_when_one_of_several_batches_comes_back():
     scheduler = make(batch_size=3, max_in_flight=3)
     offer(scheduler, "a1")
@@ -241,6 +247,16 @@ def test_a_culprit_that_is_cancelled_alone_in_its_batch_ends_it():
     assert scheduler.in_flight == 0
 
 
+def test_what_is_left_of_a_batch_is_halved():
+    scheduler = make(batch_size=4)
+    tickets = offer(scheduler, "a1", "b1", "c1", "d1")
+    [batch] = scheduler.due()
+    for ticket in tickets[:2]:
+        scheduler.cancel(ticket)
+    scheduler.rejected(batch)
+    assert names(scheduler.due()) == [["c1"]]
+
+
 def test_one_cancelled_while_its_half_waits_is_not_sent():
     scheduler = make(batch_size=4)
     tickets = offer(scheduler, "a1", "b1", "c1", "d1")
@@ -274,6 +290,21 @@ def test_a_rejected_batch_of_cancelled_events_ends():
     assert scheduler.rejected(batch) == []
     assert scheduler.due() == []
     assert scheduler.in_flight == 0
+
+
+def test_a_lane_is_not_gone_through_for_every_event_that_is_cancelled():
+    scheduler = make(batch_size=1)
+    offer(scheduler, "a1")
+    scheduler.due()
+    lane = scheduler._lanes["a"]
+    tickets = offer(scheduler, *(f"a{number}" for number in range(100)))
+    kept = [lane.waiting]
+    for ticket in tickets:
+        scheduler.cancel(ticket)
+        if lane.waiting is not kept[-1]:
+            kept.append(lane.waiting)
+    # Each time more than half of them were cancelled.
+    assert [len(waiting) for waiting in kept] == [100, 33, 0]
 
 
 @pytest.mark.parametrize("outcome", ["accepted", "failed"])

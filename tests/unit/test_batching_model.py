@@ -112,6 +112,9 @@ class Model:
 
     def send(self, hurry, came_back):
         for batch in self.scheduler.due(hurry=hurry):
+            # What is no full batch waits for more to come, while there is time.
+            full = len(batch.tickets) == self.batch_size
+            assert full or hurry or came_back or self.split or not self.flying
             assert len(batch.tickets) <= self.batch_size
             assert not any(event.ends for event in batch.tickets)
             if self.split is not None:
