@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -66,20 +67,20 @@ class HeldClient:
 
     :ivar held: The batches on their way, oldest first.
     :ivar sent: All there have been.
-    :ivar answer_at_once: Answer each before :meth:`request` returns.
+    :ivar at_once: Where it is set, called with each before :meth:`request` returns.
     """
 
     def __init__(self) -> None:
         self.held: list[Held] = []
         self.sent: list[Held] = []
-        self.answer_at_once = False
+        self.at_once: Callable[[Held], None] | None = None
 
     def request(self, method: str, url: str, *, data: bytes, **options: Any) -> Deferred[Any]:
         batch = Held(self, data)
         self.held.append(batch)
         self.sent.append(batch)
-        if self.answer_at_once:
-            batch.answer()
+        if self.at_once is not None:
+            self.at_once(batch)
         return batch.reply
 
     @property
