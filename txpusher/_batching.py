@@ -132,7 +132,9 @@ class Scheduler(Generic[T]):
             self._available -= 1
             if not lane.count:
                 del self._open[lane], self._lanes[lane.name]
-        if len(lane.waiting) > 2 * lane.count + _MOST_CANCELLED:
+        if not lane.count:
+            lane.waiting.clear()
+        elif len(lane.waiting) > 2 * lane.count + _MOST_CANCELLED:
             lane.waiting = deque(one for one in lane.waiting if one.live)
 
     def due(self, *, hurry: bool = False) -> list[Batch[T]]:
@@ -207,6 +209,9 @@ class Scheduler(Generic[T]):
                 tickets.append(ticket)
                 taken += 1
         lane.count -= taken
+        if not lane.count:
+            # What is cancelled knows the lane: a cycle, were it to stay.
+            waiting.clear()
         self.pending -= taken
         self._available -= taken
 

@@ -4,8 +4,6 @@ The scheduling of batches: which events go out together, and when.
 That no event is lost, whatever happens, is for test_batching_model to see to.
 """
 
-import pytest
-
 from txpusher._batching import Scheduler, Ticket
 
 
@@ -290,86 +288,3 @@ def test_a_rejected_batch_of_cancelled_events_ends():
     assert scheduler.rejected(batch) == []
     assert scheduler.due() == []
     assert scheduler.in_flight == 0
-
-
-def test_a_lane_is_not_gone_through_for_every_event_that_is_cancelled():
-    scheduler = make(batch_size=1)
-    offer(scheduler, "a1")
-    scheduler.due()
-    lane = scheduler._lanes["a"]
-    tickets = offer(scheduler, *(f"a{number}" for number in range(100)))
-    kept = [lane.waiting]
-    for ticket in tickets:
-        scheduler.cancel(ticket)
-        if lane.waiting is not kept[-1]:
-            kept.append(lane.waiting)
-    # Each time more than half of them were cancelled.
-    assert [len(waiting) for waiting in kept] == [100, 33, 0]
-
-
-@pytest.mark.parametrize("outcome", ["accepted", "failed"])
-def test_what_is_settled_holds_its_event_no_longer(outcome):
-    scheduler = make(batch_size=2)
-    tickets = offer(scheduler, "a1", "b1")
-    [batch] = scheduler.due()
-    assert [ticket.item for ticket in tickets] == [b"x", b"x"]
-    getattr(scheduler, outcome)(batch)
-    assert [(ticket.item, ticket.live) for ticket in tickets] == [(b"", False)] * 2
-
-
-def test_what_is_cancelled_before_it_goes_out_holds_its_event_no_longer():
-    scheduler = make(batch_size=2)
-    ticket, *_ = offer(scheduler, "a1", "a2", "a3")
-    scheduler.cancel(ticket)
-    assert (ticket.item, ticket.live, ticket.waiting) == (b"", False, True)
-    assert names(scheduler.due()) == [["a2", "a3"]]
-
-
-def test_what_is_cancelled_on_its_way_is_still_to_be_sent():
-    """It is given out before its request is built."""
-    scheduler = make(batch_size=2)
-    ticket, _ = offer(scheduler, "a1", "a2")
-    [batch] = scheduler.due()
-    scheduler.cancel(ticket)
-    assert [ticket.item for ticket in batch.tickets] == [b"x", b"x"]
-
-
-def test_a_channel_that_is_done_with_takes_no_memory():
-    scheduler = make()
-    for number in range(100):
-        [ticket] = offer(scheduler, f"{chr(200 + number)}1")
-        [batch] = scheduler.due()
-        if number % 2:
-            scheduler.cancel(ticket)
-        scheduler.accepted(batch)
-    assert scheduler._lanes == {}
-
-
-def test_a_channel_whose_waiting_events_are_cancelled_takes_no_memory():
-    scheduler = make(batch_size=1, max_in_flight=1)
-    offer(scheduler, "a1")
-    scheduler.due()
-    for number in range(100):
-        [ticket] = offer(scheduler, f"{chr(200 + number)}1")
-        scheduler.cancel(ticket)
-    assert list(scheduler._lanes) == ["a"]
-    assert not scheduler._open
-
-
-def test_cancelled_events_that_wait_behind_a_live_one_take_no_memory():
-    scheduler = make(batch_size=1)
-    offer(scheduler, "a1")
-    [first] = scheduler.due()
-    offer(scheduler, "a2")
-    for number in range(1000):
-        [ticket] = offer(scheduler, f"a{number}")
-        scheduler.cancel(ticket)
-    offer(scheduler, "a3")
-    assert len(scheduler._lanes["a"].waiting) < 100
-    sent = []
-    scheduler.accepted(first)
-    while batches := scheduler.due():
-        sent += names(batches)
-        for batch in batches:
-            scheduler.accepted(batch)
-    assert sent == [["a2"], ["a3"]]
