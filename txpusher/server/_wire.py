@@ -96,7 +96,12 @@ class Wire:
         if self._idle:
             self._idle = False
             self.deadline = self._site.seconds() + REQUEST_TIMEOUT
-        self._http.dataReceived(data)
+        try:
+            self._http.dataReceived(data)
+        except ValueError:
+            # Twisted takes any digits for a Content-Length, and Python makes no
+            # number of some thousand.
+            self.refuse(b"400 Bad Request", b"the head of the request is malformed")
 
     def answering(self) -> None:
         """A request has come in whole."""
