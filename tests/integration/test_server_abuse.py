@@ -114,6 +114,10 @@ async def test_a_binary_message_ends_its_connection(server: ChannelsServer) -> N
     assert await socket.end() == 1003
 
 
+#: Would be acted upon, were the rest of the message not a breach.
+BEGINNING = frame(TEXT, b'{"event":"pusher:subscribe","data":{"channel":"a"}}', fin=False)
+
+
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
@@ -126,15 +130,26 @@ async def test_a_binary_message_ends_its_connection(server: ChannelsServer) -> N
         (frame(8, b"x"), 1002),
         (frame(8, b"\x03\xed"), 1002),
         (b"\xf1\x82" + bytes(4) + b"{}", 1002),
+        (BEGINNING + frame(0, b"\xff"), 1007),
+        (BEGINNING + frame(0, masked=False), 1002),
+        (BEGINNING + frame(3), 1002),
+        (BEGINNING + frame(TEXT), 1002),
+        (BEGINNING + b"\xc0\x80" + bytes(4), 1002),
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_a_breach_of_the_websocket_protocol_ends_its_connection(
+async def test_a_breach_of_the_websocket_protocol_ends_its_connection_and_does_nothing(
     server: ChannelsServer, sent: bytes, code: int
 ) -> None:
     socket = await open_socket(server.port)
+    activities: list[Activity] = []
+    server.add_observer(activities.append)
     socket.raw.write(sent + frame(TEXT, b"{}") + frame(PING))
     assert await socket.end() == code
+    assert [message["event"] for message in socket.messages] == [
+        "pusher:connection_established"
+    ]
+    assert [activity.kind for activity in activities] == ["disconnected"]
 
 
 @pytest_twisted.ensureDeferred

@@ -142,11 +142,12 @@ class Wire:
             socket.seen(meter.pings)
             meter.pings = 0
             self._http.dataReceived(data[at:end])
+            refused = self.transport.disconnecting
             # Before version 26.10 Twisted hands a message over in the pieces in
             # which it came, and does not say which is the last.
-            if meter.complete:
+            if meter.complete and not refused:
                 socket.message_ends()
-            if (meter.closed or self.transport.disconnecting) and not self.draining:
+            if (meter.closed or refused) and not self.draining:
                 # Twisted has answered and is closing.  What else may come would
                 # be an error to it.
                 socket.ended()
