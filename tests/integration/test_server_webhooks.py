@@ -20,6 +20,8 @@ from txpusher.server import _webhooks as webhooks_module
 from txpusher.server._outputs import Notify
 from txpusher.server._webhooks import WebHookSender
 
+from .conftest import Serve
+from .misbehaving import Peer, until
 from .observing import Log
 from .server_client import KEY, SECRET, Timed
 
@@ -30,16 +32,27 @@ ENDLESS = 0
 
 
 class Receiver(Resource):
-    """A program that takes webhooks; *statuses* are what it answers, 200 after that."""
+    """
+    A program that takes webhooks.
+
+    :ivar statuses: What it answers, 200 after that.
+    :ivar headers: What it answers with each.
+    """
 
     isLeaf = True
 
     def __init__(self) -> None:
         super().__init__()
         self.statuses: list[int | None] = []
+        self.headers: dict[bytes, bytes] = {}
+        self.answer = b"thanks"
         self.bodies: list[bytes] = []
         self.requests: list[Any] = []
         self._waiting: list[tuple[int, Deferred[None]]] = []
+
+    def render_GET(self, request: Any) -> bytes:
+        """Where a redirect would lead to."""
+        return b"a page"
 
     def render_POST(self, request: Any) -> Any:
         self.bodies.append(request.content.read())
@@ -55,7 +68,9 @@ class Receiver(Resource):
             request.write(b"the beginning of it")
             return NOT_DONE_YET
         request.setResponseCode(status)
-        return b"thanks"
+        for name, value in self.headers.items():
+            request.setHeader(name, value)
+        return self.answer
 
     async def wait(self, count: int) -> None:
         """Until so many requests have come."""
@@ -129,7 +144,7 @@ async def world(log: Log, clean_reactor: None) -> AsyncIterator[World]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_webhook_can_be_verified_by_who_receives_it(world: World) -> None:
+async def test_a_webhook_can_be_verified_by_who_receives_it(world: World, log: Log) -> None:
     world.notify("channel_occupied")
     world.notify("client_event", event="client-x", data="ü", socket_id="1.1")
     world.gather()
@@ -162,6 +177,8 @@ async def test_a_webhook_can_be_verified_by_who_receives_it(world: World) -> Non
     assert activity.kind == "webhook"
     assert "password" not in (activity.detail or "")
     assert "token" not in (activity.detail or "")
+    # Twisted would log each connection's factory.
+    assert "ClientFactory" not in log.text
 
 
 @pytest_twisted.ensureDeferred
@@ -189,10 +206,11 @@ async def test_a_request_holds_a_most_of_events(world: World) -> None:
     ]
 
 
-@pytest.mark.parametrize("status", [500, 404, 301])
+@pytest.mark.parametrize("status", [500, 404, 300, 301, 302, 303, 304, 307, 308])
 @pytest_twisted.ensureDeferred
 async def test_what_is_not_taken_is_sent_again_the_very_same(world: World, status: int) -> None:
     world.receiver.statuses = [status, status]
+    world.receiver.headers = {b"location": b"/elsewhere"}
     world.notify("first")
     world.gather()
     await world.told.wait(1)
@@ -208,8 +226,67 @@ async def test_what_is_not_taken_is_sent_again_the_very_same(world: World, statu
     assert [event["name"] for event in json.loads(bodies[3])["events"]] == ["second"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [
+        ({b"set-cookie": b"\xff;;;==="}, b"thanks"),
+        ({b"content-encoding": b"gzip"}, b"no gzip"),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_only_the_status_of_a_reply_counts(
+    world: World, headers: dict[bytes, bytes], answer: bytes
+) -> None:
+    world.receiver.headers, world.receiver.answer = headers, answer
+    world.notify("a")
+    world.gather()
+    await world.told.wait(1)
+    assert world.told.kinds() == ["webhook"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_large_reply_is_taken_in_to_its_end(serve: Serve) -> None:
+    whole: list[int] = []
+
+    async def large(peer: Peer) -> None:
+        await peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n")
+        for _ in range(100):
+            peer.send(b"x" * 50_000)
+            await peer.pause(0)
+        whole.append(peer.number)
+
+    world = World(f"http://127.0.0.1:{serve(large).port}/", Receiver(), None)
+    world.notify("a")
+    world.gather()
+    await world.told.wait(1)
+    assert world.told.kinds() == ["webhook"]
+    assert whole == [1]
+    world.sender.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_reply_whose_head_does_not_end_is_given_up(serve: Serve) -> None:
+    async def endless(peer: Peer) -> None:
+        await peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            peer.send(b"X: y\r\n" * 1000)
+            await peer.pause(0)
+
+    server = serve(endless)
+    world = World(f"http://127.0.0.1:{server.port}/", Receiver(), None)
+    world.notify("a")
+    world.gather()
+    # The time that a reply has does not pass.
+    await world.told.wait(1)
+    assert world.told.kinds() == ["webhook_failed"]
+    await until(lambda: not server.peers)
+    world.sender.stop()
+
+
 class Refusing:
-    """In place of an HTTP client: nobody listens."""
+    """In place of a poster: nobody listens."""
 
     def post(self, *arguments: Any, **options: Any) -> Deferred[None]:
         return fail(ConnectionRefusedError())
@@ -218,7 +295,7 @@ class Refusing:
 @pytest_twisted.ensureDeferred
 async def test_the_waits_grow_and_end_after_five_minutes(world: World) -> None:
     clock, told = world.reactor.clock, world.told
-    world.sender._client = Refusing()
+    poster, world.sender._poster = world.sender._poster, Refusing()  # type: ignore[assignment]
     world.notify("lost")
     world.gather()
     times = [clock.seconds()]
@@ -232,7 +309,7 @@ async def test_the_waits_grow_and_end_after_five_minutes(world: World) -> None:
     assert 250 < times[-1] <= 301
     assert set(told.kinds()) == {"webhook_failed"}
     assert "ConnectionRefused" in (told.activities[0].detail or "")
-    world.sender._client = None
+    world.sender._poster = poster
     world.notify("next")
     world.gather()
     world.gather()

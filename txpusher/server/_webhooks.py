@@ -17,15 +17,14 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from txpusher._signing import hmac_hex
 from txpusher.server._app import App
 from txpusher.server._json import dump_bytes
 from txpusher.server._outputs import Activity, Notify
+from txpusher.server._posting import Poster
 
 #: Seconds that events gather before they are sent.
 GATHERING = 0.05
@@ -69,25 +68,6 @@ class _Target:
         self.sending: Deferred[None] | None = None
 
 
-class _Ignored(Protocol):
-    """
-    Takes the body of a reply, in which nothing matters but that it ends.
-
-    :ivar ended: Fires with None when it has; to cancel it closes the connection.
-    """
-
-    def __init__(self) -> None:
-        self.ended: Deferred[None] = Deferred(lambda _: self._close())
-
-    def _close(self) -> None:
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if not self.ended.called:
-            self.ended.callback(None)
-
-
 class WebHookSender:
     """
     :param apps: Whose webhooks to send.
@@ -104,7 +84,7 @@ class WebHookSender:
         self._report = report
         self._targets = {app.id: [_Target(app, url) for url in app.webhooks] for app in apps}
         self._backoff = backoffPolicy(0.5, 30.0, 2.0)
-        self._client: Any = None
+        self._poster = Poster(reactor, REQUEST_TIMEOUT)
         self._stopped = False
 
     def notify(self, notification: Notify) -> None:
@@ -168,7 +148,7 @@ class WebHookSender:
         """Send it once: None where it was taken, else what is wrong."""
         started = self._reactor.seconds()
         try:
-            posting = Deferred.fromCoroutine(self._post(url, body, headers))
+            posting = self._poster.post(url, body, headers)
             status = await posting.addTimeout(REQUEST_TIMEOUT, self._reactor)
         except Exception as error:
             if self._stopped:
@@ -178,22 +158,3 @@ class WebHookSender:
                 return f"no reply within {REQUEST_TIMEOUT:g} seconds"
             return type(error).__name__
         return None if 200 <= status < 300 else f"status {status}"
-
-    async def _post(self, url: str, body: bytes, headers: Mapping[bytes, bytes]) -> int:
-        """The status of the reply, once all of it has come."""
-        response = await self._http_client().post(
-            url, data=body, headers=headers, unbuffered=True, reactor=self._reactor
-        )
-        ignored = _Ignored()
-        response.deliverBody(ignored)
-        await ignored.ended
-        return int(response.code)
-
-    def _http_client(self) -> Any:
-        # treq is a large import, for what most servers never do.
-        if self._client is None:
-            from treq.client import HTTPClient
-            from twisted.web.client import Agent
-
-            self._client = HTTPClient(Agent(self._reactor, connectTimeout=REQUEST_TIMEOUT))
-        return self._client
