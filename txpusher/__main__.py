@@ -5,14 +5,16 @@ The command line: ``txpusher serve`` and ``txpusher demo``.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from time import strftime
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.logger import (
     FilteringLogObserver,
     LogLevel,
@@ -29,6 +31,9 @@ from txpusher.server import Activity, App, ChannelsServer
 DEFAULT_APP = "app-id:app-key:app-secret"
 _MOST_DATA = 120
 
+#: Prints a line.
+Show = Callable[[str], None]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
@@ -38,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
+    if sys.stdout is None:
+        # It was closed before the program began.
+        return _fail("cannot write: there is no standard output")
     try:
         return command(arguments)
     except PusherError as error:
@@ -108,16 +116,16 @@ def _serve(arguments: argparse.Namespace) -> int:
         for parts in arguments.apps or [_app(DEFAULT_APP)]
     ]
     server = ChannelsServer(apps)
-    server.add_observer(lambda activity: _print(f"{strftime('%H:%M:%S')}  {_line(activity)}"))
     host, port = arguments.host, arguments.port
 
-    async def run(reactor: Any) -> int:
+    async def run(reactor: Any, show: Show) -> int:
         # Ends with the reactor, which a signal stops.
+        server.add_observer(lambda it: show(f"{strftime('%H:%M:%S')}  {_line(it)}"))
         await server.listen(port, host, reactor)
         reactor.addSystemEventTrigger("before", "shutdown", server.stop)
         for app in apps:
-            _print(f"Ready: PUSHER_URL={server.url(app.id)}")
-        _print(f"For pusher-js: wsHost={server.host} wsPort={server.port}, forceTLS=false")
+            show(f"Ready: PUSHER_URL={server.url(app.id)}")
+        show(f"For pusher-js: wsHost={server.host} wsPort={server.port}, forceTLS=false")
         await Deferred()
         return 0
 
@@ -165,18 +173,18 @@ def _demo(arguments: argparse.Namespace) -> int:
     from txpusher._demo import Demo, wants_colours
 
     colours = wants_colours(sys.stdout)
-    code = _run(lambda reactor: Demo(reactor, _print, colours).run())
+    code = _run(lambda reactor, show: Demo(reactor, show, colours).run())
     return _fail("interrupted before every event had arrived") if code is None else code
 
 
 # What both need
 
 
-def _run(begin: Callable[[Any], Awaitable[int]]) -> int | None:
+def _run(begin: Callable[[Any, Show], Awaitable[int]]) -> int | None:
     """
-    Run the reactor until *begin* is done or a signal comes.
+    Run the reactor until *begin* is done, a signal comes or nothing more can be shown.
 
-    :return: What *begin* gave, None where the signal came first.
+    :return: What *begin* gave, None where a signal came first.
     """
     from twisted.internet import reactor as installed
 
@@ -186,11 +194,20 @@ def _run(begin: Callable[[Any], Awaitable[int]]) -> int | None:
 
     def finish(result: int | Failure) -> None:
         results.append(result)
-        if reactor.running:
+        # A signal may have come first.
+        with suppress(ReactorNotRunning):
             reactor.stop()
 
+    def show(text: str) -> None:
+        if results:
+            return
+        try:
+            _print(text)
+        except OSError as error:
+            finish(_cannot_write(error))
+
     async def run() -> int:
-        return await begin(reactor)
+        return await begin(reactor, show)
 
     reactor.callWhenRunning(lambda: Deferred.fromCoroutine(run()).addBoth(finish))
     reactor.run()
@@ -212,6 +229,16 @@ def _log_problems() -> None:
 def _print(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "replace").decode(encoding), flush=True)
+
+
+def _cannot_write(error: OSError) -> int:
+    """The exit code where the standard output takes no more."""
+    # What is left in the buffer would fail once more as the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        # Whoever read has seen enough, as ``head`` has.
+        return 1
+    return _fail(f"cannot write: {error.strerror or error}")
 
 
 def _fail(message: str) -> int:

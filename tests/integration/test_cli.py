@@ -208,6 +208,64 @@ def test_a_demo_that_is_interrupted_fails() -> None:
     assert done.stderr == "txpusher: interrupted before every event had arrived\n"
 
 
+# An output that goes away
+
+
+def test_a_demo_that_nobody_reads_to_its_end_ends_quietly() -> None:
+    process = subprocess.Popen(
+        [*TXPUSHER, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert "A Channels server listens" in process.stdout.readline()
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == ""
+    assert process.wait(timeout=20) == 1
+
+
+def test_serve_ends_quietly_once_nobody_reads_what_it_prints(serving: Serving) -> None:
+    process = serving.process
+    assert process.stdout is not None
+    process.stdout.close()
+    # The server may be gone before it has answered.
+    with suppress(OSError):
+        serving.trigger(serving.urls[0], "unread")
+    assert process.wait(timeout=20) == 1
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [("serve", "--port", "0"), ("demo",)])
+def test_what_cannot_be_written_is_one_line(arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*TXPUSHER, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "txpusher: cannot write: No space left on device\n"
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_without_an_output_nothing_begins(command: str) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *TXPUSHER, command],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "txpusher: cannot write: there is no standard output\n"
+
+
 @pytest.mark.parametrize(
     ("terminal", "environment", "wanted"),
     [
