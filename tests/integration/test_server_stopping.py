@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import CannotListenError
 
 from txpusher import Pusher
@@ -85,6 +86,39 @@ async def test_a_server_that_is_stopping_stops_before_it_listens_again(
     socket = await open_socket(port)
     assert socket.got("pusher:connection_established")
     await close(socket)
+
+
+@pytest.mark.parametrize("again", [True, False])
+@pytest_twisted.ensureDeferred
+async def test_whoever_comes_after_a_cancelled_stop_finds_the_port_free(
+    clean_reactor: None, again: bool
+) -> None:
+    server = ChannelsServer([App("3", KEY, SECRET)])
+    await server.listen()
+    port = server.port
+    socket = await open_socket(port)
+    stopping = server.stop()
+    stopping.cancel()
+    if again:
+        await server.stop()
+    await server.listen(port)
+    with pytest.raises(CancelledError):
+        await stopping
+    await socket.raw.lost
+    await close(await open_socket(port))
+    await server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_stop_that_is_cancelled_leaves_nothing(clean_reactor: None) -> None:
+    server = ChannelsServer([App("3", KEY, SECRET)])
+    await server.listen()
+    socket = await open_socket(server.port)
+    stopping = server.stop()
+    stopping.cancel()
+    with pytest.raises(CancelledError):
+        await stopping
+    await socket.raw.lost
 
 
 @pytest_twisted.ensureDeferred

@@ -161,7 +161,8 @@ class ChannelsServer:
         and try to come back; who is not gone after a second is cut off.  Where
         nothing listens there is nothing to do.
 
-        :return: Fires with None when the reactor has nothing left of the server.
+        :return: Fires with None when the reactor has nothing left of the server;
+            to cancel it cuts off at once who is left.
         """
         return self._turn.run(self._stop)
 
@@ -172,8 +173,9 @@ class ChannelsServer:
             return
         webhooks.stop()
         grace = self._reactor.callLater(STOP_GRACE, site.abort)
+        released = maybeDeferred(listening.stopListening)
         try:
-            await maybeDeferred(listening.stopListening)
+            await _waiting_for(released)
             site.stopping = True
             self._carry_out(self._hub.shutdown())
             for wire in list(site.wires):
@@ -186,6 +188,8 @@ class ChannelsServer:
             site.abort()
             outbox.stop()
             self._ticks.stop()
+            await _waiting_for(released)
+            await site.emptied()
 
     def add_observer(self, observer: Observer) -> None:
         """
@@ -278,3 +282,14 @@ class ChannelsServer:
                     self._webhooks.notify(output)
             else:
                 self.report(output)
+
+
+def _waiting_for(deferred: Deferred[Any]) -> Deferred[Any]:
+    """
+    What fires when *deferred* does, and may be cancelled without it.
+
+    A port whose own Deferred is cancelled is never released.
+    """
+    waiting: Deferred[Any] = Deferred()
+    deferred.addBoth(waiting.callback)
+    return waiting
