@@ -51,16 +51,19 @@ def test_no_socket_id_may_be_null(client: Client) -> None:
 
 def test_an_event_may_ask_for_attributes(client: Client) -> None:
     client.browser.subscribe("presence-p", {"user_id": "1"})
+    body = {**EVENT, "channels": ["a", "b"], "info": "subscription_count"}
+    assert json.loads(client.post("/events", body).body) == {
+        "channels": {"a": {"subscription_count": 1}, "b": {"subscription_count": 0}}
+    }
     body = {
         **EVENT,
-        "channels": ["a", "presence-p", "b"],
+        "channels": ["presence-p", "presence-q"],
         "info": "subscription_count, user_count",
     }
     assert json.loads(client.post("/events", body).body) == {
         "channels": {
-            "a": {"subscription_count": 1},
             "presence-p": {"subscription_count": 1, "user_count": 1},
-            "b": {"subscription_count": 0},
+            "presence-q": {"subscription_count": 0, "user_count": 0},
         }
     }
 
@@ -110,6 +113,8 @@ def test_each_event_of_a_batch_may_ask_for_attributes(client: Client) -> None:
         ({"socket_id": "1.1\n"}, 400),
         ({"info": 7}, 400),
         ({"info": "cache"}, 400),
+        ({"info": "user_count"}, 400),
+        ({"info": "user_count", "channels": ["presence-p", "a"]}, 400),
         ({"info": "nonsense"}, 400),
     ],
 )

@@ -201,10 +201,10 @@ class Endpoints:
     def _channel(self, ask: _Ask) -> Any:
         name = check_target(ask.path[1])
         info = parse_info(
-            ask.params.get("info"), frozenset({"user_count", "subscription_count", "cache"})
+            ask.params.get("info"),
+            frozenset({"user_count", "subscription_count", "cache"}),
+            [name],
         )
-        if "user_count" in info and not is_presence(name):
-            raise RefusedError(400, "user_count is an attribute of presence channels alone")
         if "cache" in info and not is_cache(name):
             raise RefusedError(400, "cache is an attribute of cache channels alone")
         value = {"occupied": name in ask.state.channels, **_attributes(ask.state, name, info)}
@@ -232,7 +232,7 @@ class Endpoints:
 def _attributes(state: AppState, name: str, info: frozenset[str]) -> dict[str, Any]:
     channel = state.channels.get(name)
     attributes: dict[str, Any] = {}
-    if "user_count" in info and is_presence(name):
+    if "user_count" in info:
         members = None if channel is None else channel.members
         attributes["user_count"] = 0 if members is None else len(members)
     if "subscription_count" in info:

@@ -6,7 +6,7 @@ Source of the limits: "HTTP API reference" in the Pusher Channels documentation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -19,6 +19,7 @@ from txpusher._checks import (
     shown,
 )
 from txpusher._encryption import is_encrypted
+from txpusher.server._channels import is_presence
 from txpusher.server._client_messages import MAX_DATA_BYTES
 from txpusher.server._hub import Publication
 from txpusher.server._json import load_object
@@ -97,11 +98,15 @@ def parse_batch(fields: Mapping[str, Any]) -> list[Trigger]:
     return [_trigger(event, [check_target(event.get("channel"))]) for event in batch]
 
 
-def parse_info(info: object, allowed: frozenset[str]) -> frozenset[str]:
+def parse_info(
+    info: object, allowed: frozenset[str], channels: Iterable[str] = ()
+) -> frozenset[str]:
     """
     The attributes that an ``info`` asks for.
 
-    :raises RefusedError: There is no such attribute here.
+    :param allowed: Those that there are here.
+    :param channels: The names of those that are asked about.
+    :raises RefusedError: One of them has no such attribute.
     """
     if info is None:
         return frozenset()
@@ -116,6 +121,8 @@ def parse_info(info: object, allowed: frozenset[str]) -> frozenset[str]:
             f"info may ask for {', '.join(sorted(allowed))} here, not for "
             f"{shown(', '.join(sorted(names - allowed)))}",
         )
+    if "user_count" in names and not all(map(is_presence, channels)):
+        raise RefusedError(400, "user_count is an attribute of presence channels alone")
     return names
 
 
@@ -129,7 +136,9 @@ def _trigger(fields: Mapping[str, Any], channels: list[str]) -> Trigger:
     socket_id = fields.get("socket_id")
     if socket_id is not None:
         check_socket_id(socket_id)
-    info = parse_info(fields.get("info"), frozenset({"subscription_count", "user_count"}))
+    info = parse_info(
+        fields.get("info"), frozenset({"subscription_count", "user_count"}), channels
+    )
     try:
         size = len(data) if data.isascii() else len(data.encode("utf-8"))
         name.encode("utf-8")
