@@ -133,6 +133,30 @@ async def test_a_head_is_answered_without_a_body_and_no_signature_is_logged(
 
 
 @pytest_twisted.ensureDeferred
+async def test_who_has_nothing_more_to_send_is_answered(server: ChannelsServer) -> None:
+    raw = await connect_raw(server.port)
+    body = b'{"name":"e","channel":"a","data":""}'
+    raw.write(signed("POST", "/apps/3/events", body) * 2)
+    raw.transport.loseWriteConnection()
+    assert (await raw.response())[0] == (await raw.response())[0] == 200
+    await raw.lost
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"POST /apps/3/events HTTP/1.1\r\nContent-Length: 9\r\n"]
+)
+@pytest_twisted.ensureDeferred
+async def test_who_ends_before_a_request_has_come_in_is_let_go(
+    server: ChannelsServer, begun: bytes
+) -> None:
+    raw = await connect_raw(server.port)
+    raw.write(begun)
+    raw.transport.loseWriteConnection()
+    await raw.lost
+    assert raw.received == b""
+
+
+@pytest_twisted.ensureDeferred
 async def test_an_idempotency_key_is_read(server: ChannelsServer) -> None:
     accepted: list[Activity] = []
     server.add_observer(lambda a: accepted.append(a) if a.kind == "event" else None)
@@ -201,6 +225,22 @@ async def test_a_close_frame_is_answered(server: ChannelsServer) -> None:
     socket._take_apart()
     assert socket.close_code == 1000
     assert lost == ["connected", "disconnected"]
+
+
+@pytest.mark.parametrize("last", [b"", frame(8, b"\x03\xe8")])
+@pytest_twisted.ensureDeferred
+async def test_a_websocket_ends_with_either_of_its_sides(
+    server: ChannelsServer, last: bytes
+) -> None:
+    kinds: list[str] = []
+    socket = await open_socket(server.port)
+    server.add_observer(lambda activity: kinds.append(activity.kind))
+    socket.raw.write(last)
+    socket.raw.transport.loseWriteConnection()
+    await socket.raw.lost
+    assert kinds == ["disconnected"]
+    socket.got("")
+    assert socket.close_code == (1000 if last else None)
 
 
 @pytest.mark.parametrize(

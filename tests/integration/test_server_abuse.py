@@ -33,6 +33,7 @@ from .server_client import (
     connect_raw,
     frame,
     open_socket,
+    signed,
 )
 
 pytest.importorskip("twisted.web.websocket")
@@ -281,22 +282,33 @@ async def test_who_asks_without_reading_is_not_read_any_more(
 # HTTP
 
 
+async def with_many_channels(server: ChannelsServer) -> Raw:
+    """A subscriber of a thousand channels, whose list is 200 kB."""
+    socket = await open_socket(server.port)
+    for number in range(1000):
+        socket.subscribe(f"{number:0200}")
+    await socket.wait("pusher_internal:subscription_succeeded", 1000)
+    return socket.raw
+
+
+async def pipelining(server: ChannelsServer, count: int) -> tuple[Raw, Any]:
+    """A client that asks for the list of channels so often and does not read; its wire."""
+    before = set(server._site.wires)  # type: ignore[union-attr]
+    raw = await connect_raw(server.port)
+    raw.transport.pauseProducing()
+    raw.write(signed("GET", "/apps/3/channels") * count)
+    await until(lambda: bool(set(server._site.wires) - before))  # type: ignore[union-attr]
+    (wire,) = set(server._site.wires) - before  # type: ignore[union-attr]
+    return raw, wire
+
+
 @pytest_twisted.ensureDeferred
 async def test_pipelined_requests_wait_until_their_answers_are_read(
     server: ChannelsServer,
 ) -> None:
-    other = await open_socket(server.port)
-    for number in range(1000):
-        other.subscribe(f"{number:0200}")
-    await other.wait("pusher_internal:subscription_succeeded", 1000)
-    before = set(server._site.wires)  # type: ignore[union-attr]
-    raw = await connect_raw(server.port)
-    raw.transport.pauseProducing()
-    path, count = "/apps/3/channels", 150
-    params = _signing.signed_params(KEY, SECRET, "GET", path, {}, None, int(time.time()))
-    raw.write(f"GET {path}?{urlencode(params)} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * count)
-    await until(lambda: bool(set(server._site.wires) - before))  # type: ignore[union-attr]
-    (wire,) = set(server._site.wires) - before  # type: ignore[union-attr]
+    subscriber = await with_many_channels(server)
+    count = 150
+    raw, wire = await pipelining(server, count)
     await until(lambda: wire.transport._tempDataLen > 0)
     # Of 150 answers of 200 kB each.
     assert len(wire.transport.dataBuffer) + wire.transport._tempDataLen < 1_000_000
@@ -305,7 +317,20 @@ async def test_pipelined_requests_wait_until_their_answers_are_read(
         status, _, body = await raw.response()
         assert (status, len(json.loads(body)["channels"])) == (200, 1000)
     await end(raw)
-    await end(other.raw)
+    await end(subscriber)
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_ends_while_pipelined_requests_wait_is_let_go(server: ChannelsServer) -> None:
+    subscriber = await with_many_channels(server)
+    raw, wire = await pipelining(server, 150)
+    raw.transport.loseWriteConnection()
+    await until(lambda: wire.draining)
+    raw.transport.resumeProducing()
+    await raw.lost
+    # What waited is dropped; what was answered comes whole.
+    assert (await raw.response())[0] == 200
+    await end(subscriber)
 
 
 @pytest_twisted.ensureDeferred

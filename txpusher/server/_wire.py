@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twisted.internet.interfaces import IProtocol, ITransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -52,7 +52,7 @@ class Socket(Protocol):
         """End the connection: a message is too big."""
 
 
-@implementer(IProtocol)
+@implementer(IProtocol, IHalfCloseableProtocol)
 class Wire:
     """
     The outermost protocol of a connection.
@@ -85,6 +85,17 @@ class Wire:
 
     def dataReceived(self, data: bytes) -> None:
         self._receive(data)
+
+    def readConnectionLost(self) -> None:
+        """The other side sends no more: what it has been answered still goes out."""
+        if not self.draining:
+            if self._socket is not None:
+                self._socket.ended()
+            self._settle()
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """As :meth:`drain` wanted it."""
 
     def connectionLost(self, reason: Failure) -> None:
         self._http.connectionLost(reason)
