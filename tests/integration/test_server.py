@@ -132,6 +132,23 @@ async def test_a_head_is_answered_without_a_body_and_no_signature_is_logged(
     assert "auth_signature" not in log.text
 
 
+@pytest.mark.parametrize("place", [b"http://localhost:1", b"HTTP://user@[::1]"])
+@pytest_twisted.ensureDeferred
+async def test_the_target_of_a_request_may_be_a_whole_url(
+    server: ChannelsServer, place: bytes
+) -> None:
+    raw = await connect_raw(server.port)
+    raw.write(signed("GET", "/apps/3/channels").replace(b" /", b" " + place + b"/", 1))
+    assert (await raw.response())[0] == 200
+    raw.write(b"GET " + place + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await raw.response())[0] == 404
+    raw.transport.loseConnection()
+    await raw.lost
+    socket = await open_socket(server.port, f"{place.decode()}/app/{KEY}?protocol=7")
+    assert socket.got("pusher:connection_established")
+    await close(socket)
+
+
 @pytest_twisted.ensureDeferred
 async def test_who_has_nothing_more_to_send_is_answered(server: ChannelsServer) -> None:
     raw = await connect_raw(server.port)

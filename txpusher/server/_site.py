@@ -4,6 +4,7 @@ The HTTP server as Twisted sees it: a site whose connections are wires.
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from typing import Any
 
@@ -18,6 +19,8 @@ from txpusher.server._wire import Wire
 
 #: The most bytes in the body of a request.
 MAX_BODY = 1024 * 1024
+
+_PLACE = re.compile(rb"http://[^/?]*/?", re.IGNORECASE).match
 
 
 @implementer(IPushProducer)
@@ -68,6 +71,11 @@ class ChannelsRequest(Request):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         if not self._refused:
             self.wire.answering()
+            place = _PLACE(path)
+            if place is not None:
+                # A whole URL, as for a proxy, which every server must take
+                # (RFC 9112, section 3.2.2).  What is signed is the path.
+                path = b"/" + path[place.end() :]
             super().requestReceived(command, path, version)
 
     def write(self, data: bytes) -> None:
