@@ -373,7 +373,7 @@ async def test_an_observer_hears_of_all_and_may_fail(server: ChannelsServer, log
     raw = await connect_raw(server.port)
     raw.write(b"GET /apps/3/channels?auth_key=x HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (await raw.response())[0] == 401
-    assert [activity.kind for activity in seen] == ["refused"]
+    assert [(activity.kind, activity.app_id) for activity in seen] == [("refused", "3")]
     assert "GET /apps/3/channels: 401" in (seen[0].detail or "")
     server.remove_observer(failing)
     server.remove_observer(seen.append)

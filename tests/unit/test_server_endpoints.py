@@ -63,6 +63,29 @@ def test_another_method_is_refused(client: Client, method: str, path: str, allow
     assert (reply.status, reply.allow) == (405, allow)
 
 
+@pytest.mark.parametrize(
+    ("path", "app_id"),
+    [
+        ("/apps/3/channels", "3"),
+        ("/apps/%33/channels/%ff", "3"),
+        ("/apps/3/nonsense", "3"),
+        ("/apps/3", "3"),
+        ("/apps/4/channels", ""),
+        ("/apps", ""),
+        ("/other/3/channels", ""),
+    ],
+)
+def test_who_watches_is_told_whose_request_was_refused(
+    client: Client, path: str, app_id: str
+) -> None:
+    reply = client.send("GET", path, "auth_key=x")
+    activity = client.driver.activities[-1]
+    assert (activity.kind, activity.app_id) == ("refused", app_id)
+    assert activity.detail is not None
+    assert activity.detail.startswith(f"GET {path}: {reply.status} ")
+    assert "\n" not in activity.detail
+
+
 def test_a_path_or_query_that_is_no_utf8_is_refused(client: Client) -> None:
     assert client.send("GET", "/apps/3/channels/%ff", "").status == 400
     assert client.send("GET", "/apps/3/channels", "a=%ff").status == 400

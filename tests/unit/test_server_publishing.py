@@ -259,7 +259,8 @@ def test_the_same_key_of_two_apps_is_two_keys() -> None:
         path = f"/apps/{app_id}/events"
         params = _signing.signed_params(f"k{app_id}", SECRET, "POST", path, {}, body, int(WALL))
         call = Call("POST", path, urlencode(params), body, 0.0, WALL, "same")
-        _, outputs = endpoints.answer(call)
+        reply, outputs = endpoints.answer(call)
+        assert reply.status == 200
         assert outputs
 
 

@@ -30,7 +30,7 @@ from txpusher.server._events import (
     parse_info,
 )
 from txpusher.server._hub import Hub
-from txpusher.server._outputs import Output
+from txpusher.server._outputs import Activity, Output
 
 #: The most characters of an idempotency key.
 MAX_IDEMPOTENCY_KEY = 255
@@ -119,13 +119,25 @@ class Endpoints:
         """The reply to *call*, and what is to be done before it is sent."""
         out: list[Output] = []
         try:
-            return self._answer(call, out), out
+            reply = self._answer(call, out)
         except RefusedError as refused:
-            return _plain(refused.status, str(refused)), []
+            reply = _plain(refused.status, str(refused))
         except NotAuthenticError as failed:
-            return _plain(401, str(failed)), []
+            reply = _plain(401, str(failed))
         except InvalidRequestError as error:
-            return _plain(400, str(error)), []
+            reply = _plain(400, str(error))
+        return reply, out if reply.status == 200 else [self._refused(call, reply)]
+
+    def _refused(self, call: Call, reply: Reply) -> Activity:
+        # What is wrong may be the path: it names an app all the same.
+        parts = [unquote(part) for part in call.path.split("/")[:3]]
+        state = self._hub.app(parts[2]) if parts[:2] == ["", "apps"] and parts[2:] else None
+        first_line = reply.body.decode("utf-8").partition("\n")[0]
+        return Activity(
+            "refused",
+            "" if state is None else state.app.id,
+            detail=f"{call.method} {call.path}: {reply.status} {first_line}",
+        )
 
     def _answer(self, call: Call, out: list[Output]) -> Reply:
         app_id, segments = _split(call.path)

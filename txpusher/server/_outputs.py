@@ -48,7 +48,7 @@ class Activity:
         ``"subscribed"``, ``"unsubscribed"``, ``"signed_in"``, ``"event"`` (from
         the HTTP API), ``"client_event"``, ``"error"`` (a client was told of one),
         ``"webhook"``, ``"webhook_failed"``.
-    :ivar app_id: The app's id, empty where no app was named.
+    :ivar app_id: The app's id, empty where none of the server's was named.
     :ivar socket_id: The connection; of an ``"event"``, the one left out.
     :ivar channel: The channel's name.
     :ivar event: The event's name.

@@ -248,10 +248,6 @@ class ChannelsServer:
         """A request of the HTTP API."""
         reply, outputs = self._endpoints.answer(call)
         self._carry_out(outputs)
-        if reply.status != 200:
-            first_line = reply.body.decode("utf-8").partition("\n")[0]
-            detail = f"{call.method} {call.path}: {reply.status} {first_line}"
-            self.report(Activity("refused", "", detail=detail))
         return reply
 
     def report(self, activity: Activity) -> None:
