@@ -184,6 +184,22 @@ def test_what_is_no_strict_json_is_refused(text: str | bytes) -> None:
         loads(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1" * 5000, "a number of 5000 characters is too long"),
+        ("-" + "1" * 5000, "a number of 5001 characters is too long"),
+        ("1e999", "1e999 is too large for a number"),
+        ("9" * 5000 + "e9", f"{'9' * 20}... is too large for a number"),
+    ],
+)
+def test_a_number_that_is_too_much_is_named_so(text: str, problem: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        loads(f'{{"a":{text}}}')
+    assert str(refused.value) == problem
+    assert loads("[1,-23]") == [1, -23]
+
+
 def test_nesting_has_a_limit() -> None:
     for opening, closing in (("[", "]"), ('{"a":', "}")):
         most = opening * MAX_DEPTH + "1" + closing * MAX_DEPTH

@@ -22,11 +22,20 @@ def _refuse(text: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is too large for a number")
+        more = "..." if len(text) > 20 else ""
+        raise ValueError(f"{text[:20]}{more} is too large for a number")
     return value
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).decode
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        # Python's own words are about a setting of Python.
+        raise ValueError(f"a number of {len(text)} characters is too long") from None
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_whole).decode
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
@@ -35,8 +44,8 @@ def loads(text: str | bytes) -> Any:
     """
     The value of a JSON text.
 
-    :raises ValueError: It is not JSON in UTF-8, holds NaN or an infinity, or is
-        nested over :data:`MAX_DEPTH` deep.
+    :raises ValueError: It is not JSON in UTF-8, holds NaN, an infinity or a number
+        of some thousand digits, or is nested over :data:`MAX_DEPTH` deep.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
