@@ -130,6 +130,8 @@ async def test_a_head_is_answered_without_a_body_and_no_signature_is_logged(
     raw.transport.loseConnection()
     await raw.lost
     assert "auth_signature" not in log.text
+    # Twisted tells of a body that it has to cut off.
+    assert "HEAD" not in log.text
 
 
 @pytest.mark.parametrize("place", [b"http://localhost:1", b"HTTP://user@[::1]"])

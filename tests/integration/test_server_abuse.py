@@ -7,6 +7,7 @@ import random
 import struct
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from socket import SO_RCVBUF, SO_SNDBUF, SOL_SOCKET
 from typing import Any
 from urllib.parse import urlencode
@@ -14,10 +15,12 @@ from urllib.parse import urlencode
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from txpusher import Pusher, _signing
 from txpusher.server import Activity, App, ChannelsServer
 from txpusher.server._frames import MAX_FRAGMENTS, MAX_MESSAGE
+from txpusher.server._outputs import Send
 from txpusher.server._site import MAX_BODY
 
 from .misbehaving import until
@@ -245,6 +248,40 @@ async def test_a_slow_reader_that_reads_again_gets_all_in_order(server: Channels
     await socket.wait_for_pongs(1)
     await end(socket.raw)
     await pusher.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_does_not_cut_into_a_pong_that_is_half_written(
+    server: ChannelsServer,
+) -> None:
+    from twisted.internet import reactor
+
+    socket = await open_socket(server.port)
+    socket.subscribe("a")
+    await socket.wait("pusher_internal:subscription_count")
+    wire = with_small_buffers(server, socket)
+    raw, sent = socket.raw, 0
+    handle = raw.transport.getHandle()
+    raw.transport.pauseProducing()
+    # The buffer holds what is left of a write that the system did not take whole.
+    while not wire.transport.dataBuffer:
+        if wire.transport._tempDataLen:
+            with suppress(BlockingIOError):
+                raw.dataReceived(handle.recv(20_000))
+        else:
+            raw.write(frame(PING, b"x" * 125) * 100)
+            sent += 100
+        await deferLater(reactor, 0.005)
+    # There is room again, and the reactor has no turn to notice.
+    with suppress(BlockingIOError):
+        while True:
+            raw.dataReceived(handle.recv(65536))
+    server._carry_out([Send([wire._socket], b'{"event":"e"}')])
+    raw.transport.resumeProducing()
+    await socket.wait_for_pongs(sent)
+    await socket.wait("e")
+    assert socket.pongs == [b"x" * 125] * sent
+    await end(raw)
 
 
 @pytest.mark.parametrize("sent", [frame(PING, b"x" * 125), frame(TEXT, b"nonsense")])

@@ -168,3 +168,24 @@ async def test_a_client_at_its_end_may_break_the_protocol(
         assert socket.close_code == 4009
         socket.raw.write(after)
         await close(socket)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_gathered_goes_out_before_the_end(
+    timed: tuple[ChannelsServer, Clock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, clock = timed
+    socket = await open_socket(server.port)
+    socket.subscribe("a")
+    await socket.wait("pusher_internal:subscription_count")
+    raw = await connect_raw(server.port)
+    monkeypatch.setattr("txpusher.server._outbox.LARGE_AUDIENCE", 1)
+    raw.write(signed("POST", "/apps/3/events", b'{"name":"e","channel":"a","data":"d"}'))
+    assert (await raw.response())[0] == 200
+    # The round in which it gathers does not end: the time stands still.
+    assert not socket.got("e")
+    await server.stop()
+    assert await socket.end() == 1001
+    assert [message["data"] for message in socket.got("e")] == ["d"]
+    await raw.lost
+    assert clock.getDelayedCalls() == []
