@@ -191,12 +191,15 @@ def _run(begin: Callable[[Any, Show], Awaitable[int]]) -> int | None:
     reactor: Any = installed
     _log_problems()
     results: list[int | Failure] = []
+    running: Deferred[int]
 
-    def finish(result: int | Failure) -> None:
-        results.append(result)
-        # A signal may have come first.
-        with suppress(ReactorNotRunning):
-            reactor.stop()
+    def start() -> None:
+        nonlocal running
+        running = Deferred.fromCoroutine(run())
+        running.addBoth(finish)
+
+    async def run() -> int:
+        return await begin(reactor, show)
 
     def show(text: str) -> None:
         if results:
@@ -204,12 +207,17 @@ def _run(begin: Callable[[Any, Show], Awaitable[int]]) -> int | None:
         try:
             _print(text)
         except OSError as error:
-            finish(_cannot_write(error))
+            results.append(_cannot_write(error))
+            # Later, when it waits for something: it is what shows the text.
+            reactor.callLater(0, lambda: running.cancel())
 
-    async def run() -> int:
-        return await begin(reactor, show)
+    def finish(result: int | Failure) -> None:
+        results.append(result)
+        # A signal may have come first.
+        with suppress(ReactorNotRunning):
+            reactor.stop()
 
-    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(run()).addBoth(finish))
+    reactor.callWhenRunning(start)
     reactor.run()
     result = results[0] if results else None
     if isinstance(result, Failure):

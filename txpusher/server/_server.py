@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -181,15 +181,17 @@ class ChannelsServer:
             for wire in list(site.wires):
                 wire.close_idle()
             await site.emptied()
+        except CancelledError:
+            # Whoever comes next is to find the port free all the same.
+            site.abort()
+            await _waiting_for(released)
+            await site.emptied()
+            raise
         finally:
             if grace.active():
                 grace.cancel()
-            # There are some only where the waiting was cancelled.
-            site.abort()
             outbox.stop()
             self._ticks.stop()
-            await _waiting_for(released)
-            await site.emptied()
 
     def add_observer(self, observer: Observer) -> None:
         """
