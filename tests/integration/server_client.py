@@ -18,7 +18,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
-from txpusher import _signing
+from txpusher import Pusher, _signing
+from txpusher.server import ChannelsServer
 
 KEY, SECRET = "server-test-key", "server-test-secret"
 
@@ -242,6 +243,24 @@ async def close(socket: Socket) -> None:
     """End the connection, and wait until it is gone."""
     socket.raw.transport.loseConnection()
     await socket.raw.lost
+
+
+async def end(raw: Raw) -> None:
+    """The same without a WebSocket."""
+    raw.transport.loseConnection()
+    await raw.lost
+
+
+async def check_that_it_serves(server: ChannelsServer) -> None:
+    """An event goes from the HTTP API to a subscriber."""
+    witness = await open_socket(server.port)
+    witness.subscribe("witness")
+    await witness.wait("pusher_internal:subscription_succeeded")
+    pusher = Pusher.from_url(server.url("3"))
+    await pusher.trigger("witness", "still-there", "")
+    await witness.wait("still-there")
+    await pusher.close()
+    await close(witness)
 
 
 class Timed:
