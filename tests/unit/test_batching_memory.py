@@ -5,6 +5,8 @@ import weakref
 
 import pytest
 
+from txpusher._batching import Ticket
+
 from .test_batching import make, names, offer
 
 
@@ -23,6 +25,17 @@ def test_a_lane_is_not_gone_through_for_every_event_that_is_cancelled():
             lengths.append(len(kept))
     # Once, when far more than half of them were cancelled.
     assert lengths == [33]
+
+
+def test_a_waiting_event_has_no_dict():
+    scheduler = make()
+    ticket = Ticket(b"x")
+    scheduler.add("a", ticket)
+    assert not hasattr(ticket, "__dict__")
+    assert not hasattr(scheduler._lanes["a"], "__dict__")
+    [batch] = scheduler.due()
+    assert batch.tickets == [ticket]
+    assert not hasattr(batch, "__dict__")
 
 
 @pytest.fixture
