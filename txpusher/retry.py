@@ -69,8 +69,9 @@ class RetryPolicy:
 
     A POST is repeated only where the server provably did not act on it (see
     :func:`may_have_been_delivered`) and trying again may help: no connection,
-    no such name, connect timeout, a proxy's refusal, 429.  A GET is repeated
-    after any transient failure.
+    no such name, connect timeout, a failed TLS handshake (but not a refused
+    certificate), a proxy's refusal, 408, 429.  A GET is repeated after any
+    transient failure.
 
     :param max_retries: Attempts after the first; 0 tries once.
     :param initial_delay: Seconds before the first retry, doubled for each

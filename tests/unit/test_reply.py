@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from email.utils import formatdate
@@ -10,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txpusher._reply import ApiReply, decode_reply, parse_retry_after
+from txpusher._reply import (
+    MAX_REPLY_BYTES,
+    ApiReply,
+    UnpackingError,
+    decode_reply,
+    parse_retry_after,
+    unpack,
+)
 from txpusher.errors import (
     APIError,
     AuthenticationError,
@@ -311,3 +319,34 @@ class TestRetryAfter:
     def test_any_text_is_seconds_or_nothing(self, text):
         seconds = parse_retry_after(ApiReply(429, b"", date=text, retry_after=text, now=NOW))
         assert seconds is None or seconds >= 0
+
+
+class TestUnpacking:
+    @given(st.binary(max_size=2000))
+    def test_gives_what_was_packed(self, body):
+        assert unpack(gzip.compress(body)) == body
+
+    def test_nothing_is_nothing(self):
+        assert unpack(b"") == b""
+
+    def test_up_to_the_limit(self):
+        assert len(unpack(gzip.compress(bytes(MAX_REPLY_BYTES)))) == MAX_REPLY_BYTES
+        with pytest.raises(UnpackingError, match="larger than 1048576 bytes"):
+            unpack(gzip.compress(bytes(MAX_REPLY_BYTES + 1)))
+
+    @given(st.binary(min_size=1, max_size=200), st.data())
+    def test_a_part_of_it_is_refused(self, body, data):
+        packed = gzip.compress(body)
+        part = packed[: data.draw(st.integers(1, len(packed) - 1))]
+        with pytest.raises(UnpackingError, match="not all of the gzip"):
+            unpack(part)
+
+    @pytest.mark.parametrize("body", [b"{}", b"<html>", b"\x1f\x8bnot so"])
+    def test_what_is_no_gzip_is_refused(self, body):
+        with pytest.raises(UnpackingError, match="not the gzip"):
+            unpack(body)
+
+
+def test_reply_does_not_show_its_body():
+    """A 401 quotes a signature."""
+    assert "quoted" not in repr(ApiReply(401, b"quoted"))
