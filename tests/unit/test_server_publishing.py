@@ -11,7 +11,7 @@ import pytest
 from txpusher import _signing
 from txpusher.server import App
 from txpusher.server._cache import Expiring
-from txpusher.server._endpoints import Call, Endpoints
+from txpusher.server._endpoints import Call, Endpoints, Reply
 from txpusher.server._hub import Hub
 
 from .endpoints_client import EVENT, WALL, Client
@@ -198,27 +198,6 @@ def test_a_repeated_key_gets_the_first_reply_and_is_not_delivered_again(client: 
     assert client.events == ["d", "d"]
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/events", {**EVENT, "data": "other"}),
-        ("/batch_events", {"batch": [{"name": "e", "channel": "a", "data": "d"}]}),
-        ("/users/u/terminate_connections", EVENT),
-    ],
-)
-def test_a_key_is_for_one_request(client: Client, path: str, body: Any) -> None:
-    client.browser.sign_in("u")
-    first = client.post("/events", EVENT, key="k")
-    refused = client.post(path, body, key="k")
-    assert refused.status == 422
-    assert b"X-Idempotency-Key" in refused.body
-    assert client.events == ["d"]
-    assert client.browser.closed is None
-    assert client.post("/events", EVENT, key="k") == first
-    client.driver.pass_time(120)
-    assert client.post(path, body, key="k").status == 200
-
-
 def test_other_keys_and_no_key_are_delivered(client: Client) -> None:
     for key in ("k1", "k2", None, None):
         client.post("/events", EVENT, key=key)
@@ -267,8 +246,8 @@ def test_the_same_key_of_two_apps_is_two_keys() -> None:
 def test_the_replies_that_are_kept_are_bounded(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replies: Expiring[Any] = Expiring(120, 1100)
-    monkeypatch.setattr(client.endpoints, "_answered", replies)
+    replies: Expiring[Reply] = Expiring(120, 1000)
+    monkeypatch.setattr(client.endpoints, "_replies", replies)
     for number in range(5):
         client.post("/events", EVENT, key=str(number))
     assert len(replies) == 3

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -75,17 +74,6 @@ class Reply:
 
 
 @attrs.frozen
-class _Answered:
-    """A request with an idempotency key, by its path and body, and what was answered."""
-
-    digest: bytes
-    reply: Reply
-
-    def __len__(self) -> int:
-        return len(self.digest) + len(self.reply)
-
-
-@attrs.frozen
 class _Ask:
     """An authentic call: whose, the path below the app's, the parameters."""
 
@@ -104,7 +92,7 @@ class Endpoints:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._answered: Expiring[_Answered] = Expiring(REPLY_LIFETIME)
+        self._replies: Expiring[Reply] = Expiring(REPLY_LIFETIME)
         # By the path below the app's, None standing for any one segment.
         self._routes: dict[tuple[str | None, ...], tuple[str, Endpoint]] = {
             ("events",): ("POST", self._events),
@@ -155,21 +143,16 @@ class Endpoints:
         if not state.app.enabled:
             raise RefusedError(403, "the app is disabled")
         key = self._idempotency_key(state, call)
-        first = None if key is None else self._answered.get(key, call.now)
-        if first is not None:
-            if first.digest != _digest(call):
-                raise RefusedError(
-                    422,
-                    "this X-Idempotency-Key was used for another request, with another path "
-                    f"or body, less than {REPLY_LIFETIME:g} seconds ago",
-                )
-            return first.reply
+        if key is not None:
+            first = self._replies.get(key, call.now)
+            if first is not None:
+                return first
         value = endpoint(_Ask(state, segments, params, call, out))
         # Names may hold what UTF-8 cannot express: escaped, all is well.
         body = b"{}" if not value else json.dumps(value, separators=(",", ":")).encode("ascii")
         reply = Reply(200, body)
         if key is not None:
-            self._answered.set(key, _Answered(_digest(call), reply), call.now)
+            self._replies.set(key, reply, call.now)
         return reply
 
     def _find(self, segments: list[str]) -> tuple[str, Endpoint] | None:
@@ -271,12 +254,6 @@ def _attributes(state: AppState, name: str, info: frozenset[str]) -> dict[str, A
 
 def _batch_info(state: AppState, trigger: Trigger) -> dict[str, Any]:
     return _attributes(state, trigger.publication.channels[0], trigger.info)
-
-
-def _digest(call: Call) -> bytes:
-    """What tells a request from others; its query has the time and so differs anyway."""
-    # No path has a line break.
-    return sha256(call.path.encode("utf-8") + b"\n" + call.body).digest()
 
 
 def _plain(status: int, text: str) -> Reply:
