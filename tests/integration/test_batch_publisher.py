@@ -270,6 +270,15 @@ async def test_a_closed_publisher_sends_what_it_has_and_takes_no_more(server):
 
 
 @pytest_twisted.ensureDeferred
+async def test_it_is_closed_at_the_end_of_async_with(server):
+    async with BatchPublisher(client(server)) as publisher:
+        assert isinstance(publisher, BatchPublisher)
+        event = publisher.trigger("c", "e", 1)
+    assert event.called
+    assert isinstance(await caught(publisher.trigger("c", "e", 1)), ClosedError)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_closed_client_fails_every_event_however_many(server):
     pusher = client(server)
     publisher = BatchPublisher(pusher)
@@ -320,10 +329,21 @@ async def test_threads_share_a_blocking_publisher(server):
     assert isinstance(closed, ClosedError)
 
 
-@pytest.mark.parametrize("options", [{"max_pending": -1}, {"max_pending": 1.5}])
-def test_bad_settings_are_refused(options):
-    with pytest.raises(ConfigurationError):
-        BatchPublisher(Pusher("3", "k", "s"), **options)
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("max_pending", -1, "a whole number >= 0"),
+        ("max_pending", 1.5, "a whole number >= 0"),
+        ("max_pending", True, "a whole number >= 0"),
+        ("max_pending", None, "a whole number >= 0"),
+        ("ordered", 1, "a bool"),
+        ("ordered", None, "a bool"),
+    ],
+)
+def test_bad_settings_are_refused(name, value, kind):
+    with pytest.raises(ConfigurationError) as caught:
+        BatchPublisher(Pusher("3", "k", "s"), **{name: value})
+    assert str(caught.value) == f"{name} must be {kind}, not {value}"
 
 
 def test_the_two_publishers_are_not_mixed_up():

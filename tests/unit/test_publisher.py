@@ -66,3 +66,13 @@ def test_a_channel_is_the_same_whatever_str_it_is_named_by():
     for number in (1, 2, 3):
         assert [batch.events[0]["channel"] for batch in client.sent] == ["c"] * number
         client.held[0].answer()
+
+
+def test_a_waiting_event_has_no_dict():
+    pusher, _ = held_pusher(max_connections=1)
+    publisher = BatchPublisher(pusher)
+    publisher.trigger("c", "e", "d")
+    publisher.trigger("c", "e", "d")
+    [event] = publisher._scheduler._lanes["c"].waiting
+    assert not hasattr(event, "__dict__")
+    assert not hasattr(event.count, "__dict__")
