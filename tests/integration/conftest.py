@@ -10,7 +10,9 @@ import pytest
 import pytest_twisted
 
 from txpusher import Pusher
+from txpusher.server import App, ChannelsServer
 
+from . import server_client
 from .certificates import Authority
 from .credentials import APP_ID, KEY, PROXY_PASSWORD, SECRET
 from .misbehaving import Script, Server, until
@@ -83,3 +85,12 @@ async def connect(serve: Serve) -> AsyncIterator[Connect]:
 def tls() -> Authority:
     """An authority, whose certificates no client trusts unless told to."""
     return Authority()
+
+
+@pytest_twisted.async_yield_fixture
+async def server(log: Log, clean_reactor: None) -> AsyncIterator[ChannelsServer]:
+    """A Channels server with one app, stopped after the test."""
+    running = ChannelsServer([App("3", server_client.KEY, server_client.SECRET)])
+    await running.listen()
+    yield running
+    await running.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 import pytest_twisted
@@ -27,14 +26,6 @@ from .server_client import (
 )
 
 pytest.importorskip("twisted.web.websocket")
-
-
-@pytest_twisted.async_yield_fixture
-async def server(log: Log, clean_reactor: None) -> AsyncIterator[ChannelsServer]:
-    server = ChannelsServer([App("3", KEY, SECRET)])
-    await server.listen()
-    yield server
-    await server.stop()
 
 
 @pytest_twisted.ensureDeferred

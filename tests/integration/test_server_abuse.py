@@ -16,16 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from txpusher import Pusher
-from txpusher.server import Activity, App, ChannelsServer
+from txpusher.server import Activity, ChannelsServer
 from txpusher.server._frames import MAX_FRAGMENTS, MAX_MESSAGE
 from txpusher.server._outputs import Send
 
-from .observing import Log
 from .server_client import (
     BINARY,
-    KEY,
     PING,
-    SECRET,
     TEXT,
     Socket,
     check_that_it_serves,
@@ -38,13 +35,10 @@ pytest.importorskip("twisted.web.websocket")
 
 
 @pytest_twisted.async_yield_fixture
-async def server(log: Log, clean_reactor: None) -> AsyncIterator[ChannelsServer]:
-    """A server that in the end still serves, and has logged no failure."""
-    server = ChannelsServer([App("3", KEY, SECRET)])
-    await server.listen()
+async def server(server: ChannelsServer) -> AsyncIterator[ChannelsServer]:
+    """One that in the end still serves, and has logged no failure."""
     yield server
     await check_that_it_serves(server)
-    await server.stop()
 
 
 # WebSocket messages

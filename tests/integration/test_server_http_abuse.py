@@ -12,11 +12,10 @@ import pytest
 import pytest_twisted
 
 from txpusher import _signing
-from txpusher.server import App, ChannelsServer
+from txpusher.server import ChannelsServer
 from txpusher.server._site import MAX_BODY
 
 from .misbehaving import until
-from .observing import Log
 from .server_client import (
     KEY,
     SECRET,
@@ -33,13 +32,10 @@ pytest.importorskip("twisted.web.websocket")
 
 
 @pytest_twisted.async_yield_fixture
-async def server(log: Log, clean_reactor: None) -> AsyncIterator[ChannelsServer]:
-    """A server that in the end still serves, and has logged no failure."""
-    server = ChannelsServer([App("3", KEY, SECRET)])
-    await server.listen()
+async def server(server: ChannelsServer) -> AsyncIterator[ChannelsServer]:
+    """One that in the end still serves, and has logged no failure."""
     yield server
     await check_that_it_serves(server)
-    await server.stop()
 
 
 async def with_many_channels(server: ChannelsServer) -> Raw:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError
@@ -14,7 +12,7 @@ from txpusher.config import Config
 from txpusher.errors import ConfigurationError
 from txpusher.server import Activity, App, ChannelsServer
 
-from .observing import Log, in_reactor
+from .observing import in_reactor
 from .server_client import (
     KEY,
     SECRET,
@@ -24,14 +22,6 @@ from .server_client import (
 )
 
 pytest.importorskip("twisted.web.websocket")
-
-
-@pytest_twisted.async_yield_fixture
-async def server(log: Log, clean_reactor: None) -> AsyncIterator[ChannelsServer]:
-    server = ChannelsServer([App("3", KEY, SECRET)])
-    await server.listen()
-    yield server
-    await server.stop()
 
 
 @pytest_twisted.ensureDeferred
