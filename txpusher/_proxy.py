@@ -75,7 +75,7 @@ class TunnelEndpoint:
         )
         try:
             return await tunnel.established
-        except BaseException:
+        except Exception:
             # Until the socket is closed, it counts.
             await tunnel.closed
             raise
