@@ -141,8 +141,7 @@ class BatchPublisher:
         self._unsettled.value += 1
         if self._is_over_full():
             self._surplus.append(offered)
-            if self._busy:
-                self._bound_surplus()
+            self._bound_surplus()
         self._send_due()
         return offered.deferred
 
@@ -218,7 +217,7 @@ class BatchPublisher:
         return self._scheduler.pending > self._max_pending + room
 
     def _bound_surplus(self) -> None:
-        """Let no more events gather in callbacks than could go out after them."""
+        """Let no more events gather than could go out, when all callbacks have been called."""
         if self._is_over_full(self._scheduler.room):
             # Whatever waits then has no place, such as the many of one channel, which
             # must not stand in the way of another's.
@@ -229,7 +228,7 @@ class BatchPublisher:
     def _turn_away(self) -> None:
         """Refuse the event that came last of those for which there is no place."""
         event = self._surplus.pop()
-        if event.live and event.waiting:
+        if event.waiting:
             self._scheduler.cancel(event)
             limit = self._max_pending
             event.settle(

@@ -115,7 +115,8 @@ class TestParts:
         assert await outcomes({"batch": batch}) == [{}, {}]
         [event] = self.warnings(log)
         assert event["log_namespace"] == "txpusher"
-        assert "does not fit its batch" in event["log_format"]
+        text = "a reply does not fit its batch: the events' own parts are lost"
+        assert event["log_format"] == text
 
 
 class TestErrors:

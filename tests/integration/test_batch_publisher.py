@@ -1,5 +1,6 @@
 """BatchPublisher over real sockets: batches, order, splits, ends."""
 
+import inspect
 import json
 from itertools import chain
 
@@ -275,7 +276,9 @@ async def test_it_is_closed_at_the_end_of_async_with(server):
         assert isinstance(publisher, BatchPublisher)
         event = publisher.trigger("c", "e", 1)
     assert event.called
-    assert isinstance(await caught(publisher.trigger("c", "e", 1)), ClosedError)
+    error = await caught(publisher.trigger("c", "e", 1))
+    assert isinstance(error, ClosedError)
+    assert str(error) == "the publisher is closed"
 
 
 @pytest_twisted.ensureDeferred
@@ -335,19 +338,26 @@ async def test_threads_share_a_blocking_publisher(server):
         ("max_pending", -1, "a whole number >= 0"),
         ("max_pending", 1.5, "a whole number >= 0"),
         ("max_pending", True, "a whole number >= 0"),
-        ("max_pending", None, "a whole number >= 0"),
+        ("max_pending", "5", "a whole number >= 0"),
         ("ordered", 1, "a bool"),
-        ("ordered", None, "a bool"),
+        ("ordered", "yes", "a bool"),
     ],
 )
 def test_bad_settings_are_refused(name, value, kind):
     with pytest.raises(ConfigurationError) as caught:
         BatchPublisher(Pusher("3", "k", "s"), **{name: value})
-    assert str(caught.value) == f"{name} must be {kind}, not {value}"
+    assert str(caught.value) == f"{name} must be {kind}, not {value!r}"
+
+
+@pytest.mark.parametrize("kind", [BatchPublisher, BlockingBatchPublisher])
+def test_what_holds_where_nothing_is_said(kind):
+    parameters = inspect.signature(kind).parameters
+    assert (parameters["max_pending"].default, parameters["ordered"].default) == (100_000, True)
 
 
 def test_the_two_publishers_are_not_mixed_up():
-    with pytest.raises(ConfigurationError, match="BlockingBatchPublisher"):
+    text = "a Pusher, not a BlockingPusher; for threads there is BlockingBatchPublisher$"
+    with pytest.raises(ConfigurationError, match=text):
         BatchPublisher(BlockingPusher("3", "k", "s"))
     with pytest.raises(ConfigurationError, match="BlockingPusher"):
         BlockingBatchPublisher(Pusher("3", "k", "s"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import CancelledError
 
 from txpusher import BatchPublisher, QueueFullError
 
@@ -94,6 +95,12 @@ class TestOutsideCallbacks:
         assert sizes(client) == [1, 2]
         assert events.turned_away == [6]
 
+    def test_what_goes_out_after_all_is_remembered_no_longer(self):
+        publisher, client = publishing(1)
+        Events(publisher).trigger(*(f"c{number}" for number in range(20)))
+        assert sizes(client) == [1] + [2] * 9
+        assert publisher._surplus == []
+
 
 class TestInsideCallbacks:
     @pytest.mark.parametrize("most", [0, 3])
@@ -105,6 +112,23 @@ class TestInsideCallbacks:
         client.held[0].answer()
         assert sizes(client) == [1] + [10] * 10
         assert events.turned_away == []
+
+    def test_one_of_theirs_that_is_cancelled_is_not_turned_away_too(self, beside):
+        publisher, client, last = beside
+        events = Events(publisher)
+
+        def meanwhile(_):
+            events.trigger(*["a"] * 5)
+            cancelled = publisher.trigger("a", "e", "d")
+            cancelled.addErrback(lambda failure: errors.append(failure.type))
+            cancelled.cancel()
+            events.trigger(*["a"] * 2)
+
+        errors = []
+        last.addCallback(meanwhile)
+        client.held[1].answer()
+        assert errors == [CancelledError]
+        assert events.turned_away == [5, 6]
 
     @pytest.fixture
     def beside(self):
