@@ -171,14 +171,14 @@ class TestInsideCallbacks:
         events = Events(publisher)
 
         def fill(_):
-            while not events.turned_away:
+            while not events.turned_away and len(events.outcomes) < 500:
                 events.trigger("c")
-                assert len(events.outcomes) < 500
 
         last.addCallback(fill)
         client.held[1].answer()
         assert sizes(client) == [1, 6, 10]
-        assert events.turned_away == list(range(15, len(events.outcomes)))
+        # That of "a" is on its way still: 15 connections were free.
+        assert events.turned_away == list(range(15, 5 + 150 + 1))
 
     def test_while_a_split_goes_on_there_is_no_place_but_that_of_those_who_may_wait(self):
         publisher, client = publishing(2, max_connections=1)
@@ -187,15 +187,12 @@ class TestInsideCallbacks:
         other = publisher.trigger("b", "other", "d")
         client.held[0].answer()
         client.held[0].answer(400)
-        events = Events(publisher)
-
-        def meanwhile(_):
-            events.trigger(*["c"] * 4)
-            assert events.turned_away == [2, 3]
-
-        culprit.addErrback(meanwhile)
+        events, at_once = Events(publisher), []
+        culprit.addErrback(lambda _: events.trigger(*["c"] * 4))
+        culprit.addCallback(lambda _: at_once.extend(events.turned_away))
         assert client.names == [["e"], ["culprit", "other"], ["culprit"]]
         client.held[0].answer(400)
+        assert at_once == [2, 3]
         client.held[0].answer()
         assert result_of(other) == {}
         assert client.names[3:] == [["other"], ["e", "e"]]
