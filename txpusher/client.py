@@ -106,6 +106,7 @@ class Pusher:
         A client for ``https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID``.
 
         :param options: Any other argument; one given here wins over the URL.
+            ``cluster`` stands for a host, and wins over the URL's host and port.
         :raises ConfigurationError: The URL is malformed; it is not quoted.
         """
         return cls(**url_settings(url, cast("dict[str, Any]", options)))
