@@ -1,8 +1,8 @@
 """
 The Channels HTTP API as plain values: each endpoint's request, each reply's value.
 
-No I/O, no clock, no reactor: :mod:`txpusher._transport` signs, sends and
-repeats what is built here.  With :mod:`txpusher._signing` this module is all
+No I/O, no clock, no reactor: :mod:`txpusher._http.transport` signs, sends and
+repeats what is built here.  With :mod:`txpusher._protocol.signing` this module is all
 that decides what goes over the wire.
 Source of the limits: "HTTP API reference" and "Server library reference
 specification" in the Pusher Channels documentation.
@@ -17,26 +17,21 @@ from typing import Any
 
 import attrs
 
-from txpusher import _encryption, _signing
-from txpusher._checks import (
+from txpusher._protocol import encryption, signing
+from txpusher._protocol.names import (
     MAX_CHANNELS,
     USER_CHANNEL_PREFIX,
     check_channel,
     check_event_name,
-    check_param_name,
-    check_path,
     check_presence_user_id,
     check_socket_id,
     check_target,
     check_user_id,
-    first_of,
     info_text,
-    plain,
-    segment,
-    shown,
-    utf8,
 )
 from txpusher._reply import ApiReply, decode_reply, redactor
+from txpusher._text import first_of, plain, shown, utf8
+from txpusher._urls import check_param_name, check_path, segment
 from txpusher.config import Config, json_dumps
 from txpusher.errors import ConfigurationError, InvalidRequestError
 
@@ -211,12 +206,12 @@ class Api:
         if channel.startswith("presence-"):
             check_presence_user_id((custom_data or {}).get("user_id"))
         text = None if custom_data is None else self._signable("custom_data", custom_data)
-        signature = _signing.channel_signature(config.secret, socket_id, channel, text)
+        signature = signing.channel_signature(config.secret, socket_id, channel, text)
         answer = {"auth": f"{config.key}:{signature}"}
         if text is not None:
             answer["channel_data"] = text
-        if _encryption.is_encrypted(channel):
-            secret = _encryption.shared_secret(channel, self._master_key(channel))
+        if encryption.is_encrypted(channel):
+            secret = encryption.shared_secret(channel, self._master_key(channel))
             answer["shared_secret"] = base64.b64encode(secret).decode("ascii")
         return answer
 
@@ -231,7 +226,7 @@ class Api:
                 f"user_data must have an id that is a non-empty str, not {shown(user_id)}"
             )
         text = self._signable("user_data", user_data)
-        signature = _signing.user_signature(self._config.secret, socket_id, text)
+        signature = signing.user_signature(self._config.secret, socket_id, text)
         return {"auth": f"{self._config.key}:{signature}", "user_data": text}
 
     # Data
@@ -239,9 +234,9 @@ class Api:
     def event_data(self, channel: str, data: Any) -> str:
         """The ``data`` of an event on the wire: encoded, encrypted, not too long."""
         text = data if isinstance(data, str) else self.encode_json("data", data)
-        if _encryption.is_encrypted(channel):
+        if encryption.is_encrypted(channel):
             utf8("data", text)
-            text = _encryption.encrypt(channel, text, self._master_key(channel))
+            text = encryption.encrypt(channel, text, self._master_key(channel))
         limit = self._config.max_payload_bytes
         size = len(text) if text.isascii() else len(utf8("data", text))
         if size > limit:
@@ -280,7 +275,7 @@ class Api:
                 f"an event goes to 1 to {MAX_CHANNELS} channels, not {count}"
             )
         names = [check_target(name) for name in given]
-        if len(names) > 1 and any(map(_encryption.is_encrypted, names)):
+        if len(names) > 1 and any(map(encryption.is_encrypted, names)):
             raise InvalidRequestError(
                 "an encrypted channel must be the only one of an event, "
                 f"not one of {len(names)}"
@@ -344,7 +339,7 @@ def _query(params: Mapping[str, Any]) -> dict[str, str]:
     query: dict[str, str] = {}
     for name, value in params.items():
         lower = check_param_name(name)
-        if lower in _signing.RESERVED_PARAMS:
+        if lower in signing.RESERVED_PARAMS:
             raise InvalidRequestError(f"the param {lower} is reserved for the signature")
         if lower in query:
             raise InvalidRequestError(f"the param {lower} is given twice")

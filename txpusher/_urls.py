@@ -12,12 +12,20 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv6Address
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
-from txpusher._checks import shown
-from txpusher.errors import ConfigurationError
+from txpusher._text import plain, shown
+from txpusher.errors import ConfigurationError, InvalidRequestError
+
+_PARAM_NAME = re.compile(r"[A-Za-z0-9_\-.]+").fullmatch
+_PATH_CHARS = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})*"
+_RAW_PATH = re.compile(rf"(?:/{_PATH_CHARS})+").fullmatch
+_DOTS = re.compile(r"(?:\.|%2[Ee]){1,2}").fullmatch
+
+#: What a path segment may hold as it is (RFC 3986, "pchar").
+_SEGMENT_SAFE = "-._~!$&'()*+,;=:@"
 
 
 def harmless(value: object) -> str:
@@ -51,6 +59,47 @@ def clean_host(setting: str, value: object) -> str:
         f"{setting} must be a host name or an IP address, without scheme or port, "
         f"not {harmless(value)}"
     )
+
+
+def segment(text: str) -> str:
+    """*text* escaped as one segment of a path, and nothing that a path allows."""
+    if text in (".", ".."):
+        return text.replace(".", "%2E")
+    return _keep_last_semicolon(quote(text, safe=_SEGMENT_SAFE))
+
+
+def _keep_last_semicolon(path: str) -> str:
+    # Twisted's Agent drops a lone ';' at the end of a path.
+    return f"{path[:-1]}%3B" if path.endswith(";") else path
+
+
+def is_raw_path(path: str) -> bool:
+    """
+    Whether *path* can be sent as it is: absolute, percent-escaped, without ``.``
+    and ``..`` segments, escaped ones included.
+    """
+    return _RAW_PATH(path) is not None and not any(map(_DOTS, path.split("/")))
+
+
+def check_path(path: object) -> str:
+    """*path* where it can be sent as it is."""
+    if not isinstance(path, str) or not is_raw_path(path):
+        raise InvalidRequestError(
+            "path must begin with / and hold only what a URL path may, "
+            f"percent-escaped and without . and .. segments, not {shown(path)}"
+        )
+    return _keep_last_semicolon(plain(path))
+
+
+def check_param_name(name: object) -> str:
+    """The name of a query parameter, in lower case as it is signed."""
+    if not isinstance(name, str):
+        raise InvalidRequestError(f"the name of a param must be a str, not {shown(name)}")
+    if not _PARAM_NAME(name):
+        raise InvalidRequestError(
+            f"the name of a param must be of A-Z a-z 0-9 _ - . only, not {shown(name)}"
+        )
+    return name.lower()
 
 
 @attrs.frozen

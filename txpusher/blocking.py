@@ -2,7 +2,7 @@
 :class:`BlockingPusher` and :class:`BlockingBatchPublisher`: the operations of a client
 and of a publisher as blocking calls, for threads.
 
-How a call gets to the reactor's thread and back is :mod:`txpusher._threads`'s.
+How a call gets to the reactor's thread and back is :mod:`txpusher._reactor_thread`'s.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
 from txpusher._api import ApiRequest, Event
-from txpusher._threads import call_in_reactor, check_thread, wait_for, wait_for_query
-from txpusher.channel import Channel, log_quietly, users_in
+from txpusher._channel import Channel, log_quietly, users_in
+from txpusher._reactor_thread import call_in_reactor, check_thread, wait_for, wait_for_query
+from txpusher._webhook import WebHook
 from txpusher.client import Pusher, built_by
 from txpusher.errors import BlockingCallError, ConfigurationError, PusherError
 from txpusher.publisher import BatchPublisher
-from txpusher.webhook import WebHook
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from txpusher._stats import Stats
+    from txpusher._http.stats import Stats
     from txpusher.client import ClientOptions
     from txpusher.config import Config
 

@@ -13,14 +13,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.iweb import IAgent, IRequest
 
 from txpusher._api import Api, ApiRequest, Event
-from txpusher._checks import shown
-from txpusher._stats import OnAttempt, Stats
-from txpusher._transport import Transport
+from txpusher._channel import Channel
+from txpusher._http.stats import OnAttempt, Stats
+from txpusher._http.transport import Transport
+from txpusher._text import shown
 from txpusher._urls import env_settings, url_settings
-from txpusher.channel import Channel
+from txpusher._validators import check_callable
+from txpusher._webhook import WebHook, read_webhook
 from txpusher.config import Config, Options
 from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
-from txpusher.webhook import WebHook, read_webhook
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -83,8 +84,8 @@ class Pusher:
         **options: Unpack[Options],
     ) -> None:
         for name, given in (("clock", clock), ("on_attempt", on_attempt)):
-            if given is not None and not callable(given):
-                raise ConfigurationError(f"{name} must be callable, not {shown(given)}")
+            if given is not None:
+                check_callable(name, given)
         if reactor is not None and not IReactorTime.providedBy(reactor):
             raise ConfigurationError(f"reactor must be one of Twisted's, not {shown(reactor)}")
         if http_client is not None:

@@ -13,15 +13,26 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import attrs
 
-from txpusher._checks import is_number, is_raw_path, plain, segment, shown
-from txpusher._encryption import decode_master_key
+from txpusher._protocol.encryption import decode_master_key
+from txpusher._text import shown
 from txpusher._urls import (
     Proxy,
     clean_host,
     env_settings,
     harmless,
+    is_raw_path,
     parse_proxy,
+    segment,
     url_settings,
+)
+from txpusher._validators import (
+    boolean,
+    function,
+    identifier,
+    instance_of,
+    plain_str,
+    seconds,
+    whole_number,
 )
 from txpusher.errors import ConfigurationError
 from txpusher.retry import RetryPolicy
@@ -61,61 +72,6 @@ class Options(TypedDict, total=False):
     json_dumps: JsonDumps
     json_loads: JsonLoads
     tls_policy: IPolicyForHTTPS | None
-
-
-#: The longest time that a setting may ask for; more cannot be meant.
-MAX_SECONDS = 1e9
-
-Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
-
-
-def _plain_str(value: str) -> str:
-    # attrs' own types know no generic converter.
-    return plain(value)
-
-
-def _identifier(instance: object, attribute: attrs.Attribute[str], value: object) -> None:
-    name = attribute.name
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{name} must be a str, not {type(value).__name__}")
-    if not value:
-        raise ConfigurationError(f"{name} is missing: it is empty")
-    if any(ch.isspace() or not ch.isprintable() for ch in value):
-        raise ConfigurationError(f"{name} must not contain spaces or control characters")
-
-
-def _seconds(instance: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if not is_number(value) or not 0 < cast(float, value) <= MAX_SECONDS:
-        raise ConfigurationError(
-            f"{attribute.name} must be a number of seconds greater than 0, not {shown(value)}"
-        )
-
-
-def _at_least(minimum: int) -> Validator:
-    def check(instance: object, attribute: attrs.Attribute[int], value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-            raise ConfigurationError(
-                f"{attribute.name} must be a whole number >= {minimum}, not {shown(value)}"
-            )
-
-    return check
-
-
-def _instance_of(kind: type, what: str) -> Validator:
-    def check(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, kind):
-            raise ConfigurationError(
-                f"{attribute.name} must be {what}, not {type(value).__name__}"
-            )
-
-    return check
-
-
-def _callable(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not callable(value):
-        raise ConfigurationError(
-            f"{attribute.name} must be callable, not {type(value).__name__}"
-        )
 
 
 def _tls_policy(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -194,43 +150,39 @@ class Config:
     """
 
     # One that is left out is refused as an empty one is: by name.
-    app_id: str = attrs.field(default="", converter=_plain_str, validator=_identifier)
-    key: str = attrs.field(default="", converter=_plain_str, validator=_identifier, repr=False)
+    app_id: str = attrs.field(default="", converter=plain_str, validator=identifier())
+    key: str = attrs.field(default="", converter=plain_str, validator=identifier(), repr=False)
     secret: str = attrs.field(
-        default="", converter=_plain_str, validator=_identifier, repr=False
+        default="", converter=plain_str, validator=identifier(), repr=False
     )
     cluster: str = attrs.field(
-        default="mt1", kw_only=True, converter=_plain_str, validator=_cluster
+        default="mt1", kw_only=True, converter=plain_str, validator=_cluster
     )
     host: str = attrs.field(default=None, kw_only=True, converter=_host)
     port: int = attrs.field(default=None, kw_only=True, converter=_port)
-    use_tls: bool = attrs.field(
-        default=True, kw_only=True, validator=_instance_of(bool, "a bool")
-    )
+    use_tls: bool = attrs.field(default=True, kw_only=True, validator=boolean())
     path_prefix: str = attrs.field(default="", kw_only=True, converter=_clean_prefix)
     encryption_master_key_base64: str | None = attrs.field(
         default=None, kw_only=True, repr=False
     )
     http_proxy: str | None = attrs.field(default=None, kw_only=True, repr=False)
-    connect_timeout: float = attrs.field(default=5.0, kw_only=True, validator=_seconds)
-    timeout: float = attrs.field(default=5.0, kw_only=True, validator=_seconds)
-    keep_alive_timeout: float = attrs.field(default=30.0, kw_only=True, validator=_seconds)
-    max_connections: int = attrs.field(default=16, kw_only=True, validator=_at_least(1))
+    connect_timeout: float = attrs.field(default=5.0, kw_only=True, validator=seconds())
+    timeout: float = attrs.field(default=5.0, kw_only=True, validator=seconds())
+    keep_alive_timeout: float = attrs.field(default=30.0, kw_only=True, validator=seconds())
+    max_connections: int = attrs.field(default=16, kw_only=True, validator=whole_number(1))
     max_pending: int | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(_at_least(0))
+        default=None, kw_only=True, validator=attrs.validators.optional(whole_number(0))
     )
     retry: RetryPolicy = attrs.field(
         factory=RetryPolicy,
         kw_only=True,
-        validator=_instance_of(RetryPolicy, "a RetryPolicy"),
+        validator=instance_of(RetryPolicy, "a RetryPolicy"),
     )
-    idempotency_keys: bool = attrs.field(
-        default=False, kw_only=True, validator=_instance_of(bool, "a bool")
-    )
-    max_payload_bytes: int = attrs.field(default=10240, kw_only=True, validator=_at_least(1))
-    max_batch_size: int = attrs.field(default=10, kw_only=True, validator=_at_least(1))
-    json_dumps: JsonDumps = attrs.field(default=json_dumps, kw_only=True, validator=_callable)
-    json_loads: JsonLoads = attrs.field(default=json.loads, kw_only=True, validator=_callable)
+    idempotency_keys: bool = attrs.field(default=False, kw_only=True, validator=boolean())
+    max_payload_bytes: int = attrs.field(default=10240, kw_only=True, validator=whole_number(1))
+    max_batch_size: int = attrs.field(default=10, kw_only=True, validator=whole_number(1))
+    json_dumps: JsonDumps = attrs.field(default=json_dumps, kw_only=True, validator=function())
+    json_loads: JsonLoads = attrs.field(default=json.loads, kw_only=True, validator=function())
     tls_policy: IPolicyForHTTPS | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_tls_policy)
     )

@@ -16,7 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txpusher._batching import Batch, Scheduler, Ticket
-from txpusher._checks import plain, shown
+from txpusher._text import plain
+from txpusher._validators import check_bool, check_whole_number
 from txpusher.client import Pusher, built_by
 from txpusher.errors import (
     BadRequestError,
@@ -75,12 +76,8 @@ class BatchPublisher:
                 f"pusher must be a Pusher, not a {type(pusher).__name__}; "
                 "for threads there is BlockingBatchPublisher"
             )
-        if isinstance(max_pending, bool) or not isinstance(max_pending, int) or max_pending < 0:
-            raise ConfigurationError(
-                f"max_pending must be a whole number >= 0, not {shown(max_pending)}"
-            )
-        if not isinstance(ordered, bool):
-            raise ConfigurationError(f"ordered must be a bool, not {shown(ordered)}")
+        check_whole_number("max_pending", max_pending, 0)
+        check_bool("ordered", ordered)
         self._api = pusher._api
         self._transport = pusher._transport
         self._max_pending = max_pending

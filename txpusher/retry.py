@@ -10,11 +10,13 @@ import random
 
 import attrs
 
-from txpusher._checks import is_number, shown
-from txpusher.errors import ConfigurationError, PusherError
+from txpusher._validators import boolean, seconds, whole_number
+from txpusher.errors import PusherError
 
 #: The longest ``Retry-After``, in seconds, that is waited for.
 MAX_RETRY_AFTER = 30.0
+
+_OWNER = "RetryPolicy"
 
 
 def may_have_been_delivered(method: str, *, sent: bool, status: int | None = None) -> bool:
@@ -41,27 +43,6 @@ def may_have_been_delivered(method: str, *, sent: bool, status: int | None = Non
     return status is None or not 300 <= status < 500
 
 
-def _number(instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not is_number(value) or not 0 <= value <= 1e9:
-        raise ConfigurationError(
-            f"RetryPolicy.{attribute.name} must be a number of seconds >= 0, not {shown(value)}"
-        )
-
-
-def _count(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigurationError(
-            f"RetryPolicy.{attribute.name} must be a whole number >= 0, not {shown(value)}"
-        )
-
-
-def _flag(instance: object, attribute: attrs.Attribute[bool], value: object) -> None:
-    if not isinstance(value, bool):
-        raise ConfigurationError(
-            f"RetryPolicy.{attribute.name} must be a bool, not {shown(value)}"
-        )
-
-
 @attrs.frozen
 class RetryPolicy:
     """
@@ -83,10 +64,10 @@ class RetryPolicy:
         delivered at least once, and perhaps more often.
     """
 
-    max_retries: int = attrs.field(default=3, validator=_count)
-    initial_delay: float = attrs.field(default=0.1, validator=_number)
-    max_delay: float = attrs.field(default=5.0, validator=_number)
-    unsafe: bool = attrs.field(default=False, validator=_flag)
+    max_retries: int = attrs.field(default=3, validator=whole_number(0, _OWNER))
+    initial_delay: float = attrs.field(default=0.1, validator=seconds(zero=True, owner=_OWNER))
+    max_delay: float = attrs.field(default=5.0, validator=seconds(zero=True, owner=_OWNER))
+    unsafe: bool = attrs.field(default=False, validator=boolean(_OWNER))
 
     def delay(self, retries: int, error: PusherError) -> float | None:
         """

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.internet.defer import Deferred
 
-from txpusher._encryption import decode_master_key, decrypt, is_encrypted
+from txpusher._protocol.encryption import decode_master_key, decrypt, is_encrypted
 from txpusher.server import Activity, App, ChannelsServer
 
 if TYPE_CHECKING:

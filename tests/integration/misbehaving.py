@@ -19,7 +19,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from txpusher import _signing
+from txpusher._protocol import signing
 
 from .credentials import SECRET
 
@@ -63,7 +63,7 @@ class Request:
         """What the signature must be, *prefix* being what a proxy strips."""
         params = {k: v for k, v in self.params.items() if k != "auth_signature"}
         assert self.path.startswith(prefix)
-        return _signing.request_signature(secret, self.method, self.path[len(prefix) :], params)
+        return signing.request_signature(secret, self.method, self.path[len(prefix) :], params)
 
 
 def reply(status: int = 200, body: bytes | str = b"{}", *headers: str) -> bytes:

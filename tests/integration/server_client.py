@@ -18,7 +18,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
-from txpusher import Pusher, _signing
+from txpusher import Pusher
+from txpusher._protocol import signing
 from txpusher.server import ChannelsServer
 
 KEY, SECRET = "server-test-key", "server-test-secret"
@@ -41,7 +42,7 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool =
 
 def signed(method: str, path: str, body: bytes | None = None, **params: str) -> bytes:
     """A whole request of the HTTP API, as bytes."""
-    query = _signing.signed_params(KEY, SECRET, method, path, params, body, int(time.time()))
+    query = signing.signed_params(KEY, SECRET, method, path, params, body, int(time.time()))
     head = f"{method} {path}?{urlencode(query)} HTTP/1.1\r\nHost: localhost\r\n"
     if body is not None:
         head += f"Content-Length: {len(body)}\r\n"
@@ -130,9 +131,7 @@ class Socket:
         data = {"channel": channel}
         channel_data = None if member is None else json.dumps(member)
         if channel.startswith(("private-", "presence-")):
-            signature = _signing.channel_signature(
-                SECRET, self.socket_id, channel, channel_data
-            )
+            signature = signing.channel_signature(SECRET, self.socket_id, channel, channel_data)
             data["auth"] = f"{KEY}:{signature}"
         if channel_data is not None:
             data["channel_data"] = channel_data

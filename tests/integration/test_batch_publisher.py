@@ -25,7 +25,7 @@ from txpusher import (
     RetryPolicy,
     ServerError,
 )
-from txpusher._encryption import decrypt
+from txpusher._protocol.encryption import decrypt
 
 
 class Server(Resource):
@@ -339,14 +339,14 @@ async def test_threads_share_a_blocking_publisher(server):
         ("max_pending", 1.5, "a whole number >= 0"),
         ("max_pending", True, "a whole number >= 0"),
         ("max_pending", "5", "a whole number >= 0"),
-        ("ordered", 1, "a bool"),
-        ("ordered", "yes", "a bool"),
+        ("ordered", 1, "a bool, not the int 1"),
+        ("ordered", "yes", "a bool, not the str 'yes'"),
     ],
 )
 def test_bad_settings_are_refused(name, value, kind):
     with pytest.raises(ConfigurationError) as caught:
         BatchPublisher(Pusher("3", "k", "s"), **{name: value})
-    assert str(caught.value) == f"{name} must be {kind}, not {value!r}"
+    assert str(caught.value).startswith(f"{name} must be {kind}")
 
 
 @pytest.mark.parametrize("kind", [BatchPublisher, BlockingBatchPublisher])

@@ -21,20 +21,20 @@ from urllib.parse import urlencode
 import pytest
 import pytest_twisted
 
-from txpusher import __main__ as cli
-from txpusher import _signing
+from txpusher import _cli as cli
+from txpusher._protocol import signing
 from txpusher._version import __version__
 from txpusher.config import Config
 from txpusher.errors import PusherError
 from txpusher.server import Activity
-from txpusher.server._hub import Hub
+from txpusher.server._core.hub import Hub
 
 from .observing import Log
 
 pytest.importorskip("twisted.web.websocket")
 pytest.importorskip("nacl")
 
-from txpusher import _demo
+from txpusher._cli import demo
 
 TXPUSHER = [sys.executable, "-m", "txpusher"]
 
@@ -76,7 +76,7 @@ class Serving:
         config = Config.from_url(url)
         body = json.dumps({"name": "hello", "channel": "news", "data": data}).encode()
         path = f"{config.app_path}/events"
-        params = _signing.signed_params(
+        params = signing.signed_params(
             config.key, config.secret, "POST", path, {}, body, int(time.time())
         )
         target = f"http://{config.netloc}{path}?{urlencode(params)}"
@@ -194,11 +194,11 @@ def test_the_demo_has_colours_on_a_terminal() -> None:
 def test_a_demo_that_is_interrupted_fails() -> None:
     code = (
         "import os, signal, sys\n"
-        "from txpusher import _demo\n"
-        "from txpusher.__main__ import main\n"
+        "from txpusher._cli import demo\n"
+        "from txpusher._cli import main\n"
         "async def interrupted(self, pusher):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "_demo.Demo._publish = interrupted\n"
+        "demo.Demo._publish = interrupted\n"
         "sys.exit(main(['demo']))\n"
     )
     done = subprocess.run(
@@ -214,15 +214,15 @@ def test_a_demo_that_is_interrupted_fails() -> None:
 def test_a_demo_that_nobody_reads_to_its_end_ends_quietly() -> None:
     code = (
         "import os, sys\n"
-        "from txpusher import _demo\n"
-        "from txpusher.__main__ import main\n"
+        "from txpusher._cli import demo\n"
+        "from txpusher._cli import main\n"
         "reading, writing = os.pipe()\n"
         "os.dup2(writing, 1)\n"
-        "publish = _demo.Demo._publish\n"
+        "publish = demo.Demo._publish\n"
         "async def unread(self, pusher):\n"
         "    os.close(reading)\n"
         "    await publish(self, pusher)\n"
-        "_demo.Demo._publish = unread\n"
+        "demo.Demo._publish = unread\n"
         "sys.exit(main(['demo']))\n"
     )
     done = subprocess.run(
@@ -292,7 +292,7 @@ def test_colours_are_wanted_on_a_terminal_alone(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     stream = Mock(isatty=lambda: terminal)
-    assert _demo.wants_colours(stream) is wanted
+    assert demo.wants_colours(stream) is wanted
 
 
 @pytest_twisted.ensureDeferred
@@ -300,7 +300,7 @@ async def test_the_demo_leaves_nothing_behind(log: Log, clean_reactor: None) -> 
     from twisted.internet import reactor
 
     lines: list[str] = []
-    assert await _demo.Demo(reactor, lines.append, colours=True).run() == 0
+    assert await demo.Demo(reactor, lines.append, colours=True).run() == 0
     assert sum("✓" in line for line in lines) == 9
     assert lines[-1].startswith("\n\x1b[32mAll 9 events arrived.")
 
@@ -318,9 +318,9 @@ async def test_a_demo_whose_events_are_lost_fails(
         return publish(self, state, kept, now)
 
     monkeypatch.setattr(Hub, "publish", lossy)
-    monkeypatch.setattr(_demo, "TIMEOUT", 0.3)
+    monkeypatch.setattr(demo, "TIMEOUT", 0.3)
     lines: list[str] = []
-    assert await _demo.Demo(reactor, lines.append, colours=False).run() == 1
+    assert await demo.Demo(reactor, lines.append, colours=False).run() == 1
     assert sum("✗ news" in line for line in lines) == 3
     assert "arrived" not in lines[-1]
 
@@ -331,10 +331,10 @@ async def test_a_demo_that_cannot_publish_fails(
 ) -> None:
     from twisted.internet import reactor
 
-    monkeypatch.setattr("txpusher.server._events.MAX_DATA_BYTES", 10)
+    monkeypatch.setattr("txpusher.server._core.events.MAX_DATA_BYTES", 10)
     lines: list[str] = []
     with pytest.raises(PusherError, match="413"):
-        await _demo.Demo(reactor, lines.append, colours=False).run()
+        await demo.Demo(reactor, lines.append, colours=False).run()
 
 
 @pytest.mark.parametrize("module", ["wsproto", "nacl", "twisted.web.websocket"])
@@ -352,7 +352,7 @@ def test_a_server_that_cannot_start_is_one_line() -> None:
     code = (
         "import sys\n"
         "sys.modules['wsproto'] = None\n"
-        "from txpusher.__main__ import main\n"
+        "from txpusher._cli import main\n"
         "sys.exit(main(['serve', '--port', '0']))\n"
     )
     done = subprocess.run(

@@ -23,7 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from txpusher import Pusher
-from txpusher._signing import hmac_hex
+from txpusher._protocol.signing import hmac_hex
 
 from .asserting import within
 from .observing import Log

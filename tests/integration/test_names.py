@@ -12,7 +12,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
 from txpusher import BlockingPusher, HTTPError, RequestTimeoutError, RetryPolicy
-from txpusher._host import Resolver
+from txpusher._http.host import Resolver
 
 from .asserting import error_of, within
 from .misbehaving import OK, answer_then_close, answering, until
@@ -59,7 +59,7 @@ async def test_an_address_needs_no_thread(serve, connect, monkeypatch):
         raise AssertionError("a thread was started")
 
     server = serve(answering(OK))
-    monkeypatch.setattr("txpusher._host.Thread", never)
+    monkeypatch.setattr("txpusher._http.host.Thread", never)
     assert await within(connect(server).trigger("c", "e", "d")) == {}
 
 
@@ -157,4 +157,4 @@ def resolve(monkeypatch, *addresses, wait=lambda: None):
             for address in addresses
         ]
 
-    monkeypatch.setattr("txpusher._host.socket.getaddrinfo", getaddrinfo)
+    monkeypatch.setattr("txpusher._http.host.socket.getaddrinfo", getaddrinfo)

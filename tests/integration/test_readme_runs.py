@@ -29,7 +29,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 import txpusher
-from txpusher._signing import hmac_hex
+from txpusher._protocol.signing import hmac_hex
 
 from .asserting import within
 from .misbehaving import until

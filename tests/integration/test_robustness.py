@@ -174,7 +174,7 @@ async def test_a_lookup_whose_thread_cannot_start_does_not_stop_the_next(
                 raise RuntimeError("can't start new thread")
             super().start()
 
-    monkeypatch.setattr("txpusher._host.Thread", FailsOnce)
+    monkeypatch.setattr("txpusher._http.host.Thread", FailsOnce)
     server = serve(answering(OK))
     pusher = connect(server, host="localhost", max_connections=1, retry=ONCE)
     error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)

@@ -7,7 +7,8 @@ import json
 import pytest
 import pytest_twisted
 
-from txpusher import Pusher, _signing
+from txpusher import Pusher
+from txpusher._protocol import signing
 from txpusher.server import Activity, App, ChannelsServer
 
 from .observing import Log
@@ -188,10 +189,10 @@ async def test_an_idempotency_key_is_read(server: ChannelsServer) -> None:
 async def test_an_event_comes_before_the_end_that_follows_it(
     server: ChannelsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("txpusher.server._outbox.LARGE_AUDIENCE", 1)
+    monkeypatch.setattr("txpusher.server._net.outbox.LARGE_AUDIENCE", 1)
     socket = await open_socket(server.port)
     user_data = '{"id":"u"}'
-    signature = _signing.user_signature(SECRET, socket.socket_id, user_data)
+    signature = signing.user_signature(SECRET, socket.socket_id, user_data)
     data = {"auth": f"{KEY}:{signature}", "user_data": user_data}
     socket.send({"event": "pusher:signin", "data": data})
     socket.subscribe("a")

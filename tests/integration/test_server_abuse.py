@@ -17,8 +17,8 @@ from twisted.internet.task import deferLater
 
 from txpusher import Pusher
 from txpusher.server import Activity, ChannelsServer
-from txpusher.server._frames import MAX_FRAGMENTS, MAX_MESSAGE
-from txpusher.server._outputs import Send
+from txpusher.server._core.outputs import Send
+from txpusher.server._net.frames import MAX_FRAGMENTS, MAX_MESSAGE
 
 from .server_client import (
     BINARY,

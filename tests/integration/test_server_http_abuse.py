@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 import pytest
 import pytest_twisted
 
-from txpusher import _signing
+from txpusher._protocol import signing
 from txpusher.server import ChannelsServer
-from txpusher.server._site import MAX_BODY
+from txpusher.server._net.site import MAX_BODY
 
 from .misbehaving import until
 from .server_client import (
@@ -133,7 +133,7 @@ async def test_a_body_of_the_limit_is_read(server: ChannelsServer) -> None:
     body = b'{"name":"e","channel":"a","data":"x","more":"' + b"x" * MAX_BODY
     body = body[: MAX_BODY - 2] + b'"}'
     path = "/apps/3/events"
-    params = _signing.signed_params(KEY, SECRET, "POST", path, {}, body, int(time.time()))
+    params = signing.signed_params(KEY, SECRET, "POST", path, {}, body, int(time.time()))
     head = f"POST {path}?{urlencode(params)} HTTP/1.1\r\nHost: x\r\n"
     raw = await connect_raw(server.port)
     raw.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)

@@ -210,6 +210,6 @@ async def test_a_url_of_an_ipv6_address_has_brackets() -> None:
 async def test_without_wsproto_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "txpusher.server._websocket", None)
+    monkeypatch.setitem(sys.modules, "txpusher.server._net.websocket", None)
     with pytest.raises(ConfigurationError, match=r"txpusher\[server\]"):
         await ChannelsServer([App("3", KEY, SECRET)]).listen()

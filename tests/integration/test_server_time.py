@@ -179,7 +179,7 @@ async def test_what_has_gathered_goes_out_before_the_end(
     socket.subscribe("a")
     await socket.wait("pusher_internal:subscription_count")
     raw = await connect_raw(server.port)
-    monkeypatch.setattr("txpusher.server._outbox.LARGE_AUDIENCE", 1)
+    monkeypatch.setattr("txpusher.server._net.outbox.LARGE_AUDIENCE", 1)
     raw.write(signed("POST", "/apps/3/events", b'{"name":"e","channel":"a","data":"d"}'))
     assert (await raw.response())[0] == 200
     # The round in which it gathers does not end: the time stands still.

@@ -15,9 +15,9 @@ from twisted.web.server import Site
 
 from txpusher import Pusher
 from txpusher.server import App
-from txpusher.server import _webhooks as webhooks_module
-from txpusher.server._outputs import Notify
-from txpusher.server._webhooks import WebHookSender
+from txpusher.server._core.outputs import Notify
+from txpusher.server._net import webhooks as webhooks_module
+from txpusher.server._net.webhooks import WebHookSender
 
 from .conftest import Serve
 from .misbehaving import Peer, until

@@ -11,8 +11,8 @@ import nacl.secret
 import pytest
 import pytest_twisted
 
-from txpusher import _encryption, _signing
 from txpusher._api import Api, ApiRequest
+from txpusher._protocol import encryption, signing
 from txpusher.config import Config
 
 from .requirements import import_or_skip
@@ -73,7 +73,7 @@ class TestPythonSdk:
     def test_signs_presence_data_as_we_do(self, api, python_sdk, member):
         theirs = python_sdk.authenticate("presence-room", SOCKET_ID, member)
         ours = api.authenticate("presence-room", SOCKET_ID, member)
-        signature = _signing.channel_signature(
+        signature = signing.channel_signature(
             SECRET, SOCKET_ID, "presence-room", theirs["channel_data"]
         )
         assert theirs["auth"] == f"{KEY}:{signature}"
@@ -82,7 +82,7 @@ class TestPythonSdk:
     @pytest.mark.parametrize("user", USERS[:1])
     def test_signs_a_user_as_we_do(self, python_sdk, user):
         theirs = python_sdk.authenticate_user(SOCKET_ID, user)
-        signature = _signing.user_signature(SECRET, SOCKET_ID, theirs["user_data"])
+        signature = signing.user_signature(SECRET, SOCKET_ID, theirs["user_data"])
         assert theirs["auth"] == f"{KEY}:{signature}"
 
     def test_accepts_what_we_sign(self, api):
@@ -110,7 +110,7 @@ class TestPythonSdk:
             python_sdk._pusher_client, method, "/apps/42/events", dict(params)
         )
         theirs = dict(request.query_params)
-        ours = _signing.signed_params(
+        ours = signing.signed_params(
             KEY,
             SECRET,
             method,
@@ -137,11 +137,11 @@ class TestPythonSdk:
         crypto = import_or_skip("pusher.crypto")
         key = base64.b64decode(MASTER_KEY)
         payload = json.dumps(crypto.encrypt(ENCRYPTED, text, key))
-        assert _encryption.decrypt(ENCRYPTED, payload, key) == text
+        assert encryption.decrypt(ENCRYPTED, payload, key) == text
 
     def test_accepts_a_webhook_with_our_signature(self, python_sdk):
         body = _webhook_body()
-        signature = _signing.hmac_hex(SECRET, body)
+        signature = signing.hmac_hex(SECRET, body)
         accepted = python_sdk.validate_webhook(KEY, signature, body)
         assert accepted == json.loads(body)
         assert python_sdk.validate_webhook(KEY, signature, body + b" ") is None
@@ -205,7 +205,7 @@ class TestNodeSdk:
             args=[options if body is None else {**options, "body": body}],
         )
         theirs = dict(parse_qsl(query))
-        ours = _signing.signed_params(
+        ours = signing.signed_params(
             KEY,
             SECRET,
             method,
@@ -239,7 +239,7 @@ class TestNodeSdk:
         body = await node_sdk.call(
             "trigger_body", settings=node_settings, args=[ENCRYPTED, "event", data]
         )
-        plain = _encryption.decrypt(ENCRYPTED, body["data"], base64.b64decode(MASTER_KEY))
+        plain = encryption.decrypt(ENCRYPTED, body["data"], base64.b64decode(MASTER_KEY))
         assert json.loads(plain) == data
 
     @pytest_twisted.ensureDeferred
@@ -247,7 +247,7 @@ class TestNodeSdk:
         body = _webhook_body()
         headers = {
             "x-pusher-key": KEY,
-            "x-pusher-signature": _signing.hmac_hex(SECRET, body),
+            "x-pusher-signature": signing.hmac_hex(SECRET, body),
             "content-type": "application/json",
         }
         for text, valid in [(body.decode(), True), (body.decode() + " ", False)]:

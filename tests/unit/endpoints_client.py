@@ -6,8 +6,8 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
-from txpusher import _signing
-from txpusher.server._endpoints import Call, Endpoints, Reply
+from txpusher._protocol import signing
+from txpusher.server._core.endpoints import Call, Endpoints, Reply
 
 from .hub_driver import KEY, SECRET, Browser, Driver
 
@@ -39,7 +39,7 @@ class Client:
         raw = b"" if body is None else body
         if not isinstance(raw, bytes):
             raw = json.dumps(raw).encode()
-        query = _signing.signed_params(
+        query = signing.signed_params(
             KEY, secret, method, path, params, raw if raw else None, int(timestamp)
         )
         query.update(signed or {})

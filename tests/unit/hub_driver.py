@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from txpusher import _signing
+from txpusher._protocol import signing
 from txpusher.server import App
-from txpusher.server._connection import Connection
-from txpusher.server._hub import Hub, Publication
-from txpusher.server._outputs import Activity, Close, Notify, Output, Send
+from txpusher.server._core.connection import Connection
+from txpusher.server._core.hub import Hub, Publication
+from txpusher.server._core.outputs import Activity, Close, Notify, Output, Send
 
 KEY = "278d425bdf160c739803"
 SECRET = "7ad3773142a6692b25b8"
@@ -44,9 +44,7 @@ class Browser:
         if channel_data is not None:
             data["channel_data"] = channel_data
         if channel.startswith(("private-", "presence-")):
-            signature = _signing.channel_signature(
-                SECRET, self.socket_id, channel, channel_data
-            )
+            signature = signing.channel_signature(SECRET, self.socket_id, channel, channel_data)
             data["auth"] = f"{KEY}:{signature}"
         self.send({"event": "pusher:subscribe", "data": data})
 
@@ -55,7 +53,7 @@ class Browser:
 
     def sign_in(self, user_id: Any) -> None:
         user_data = json.dumps({"id": user_id})
-        auth = f"{KEY}:{_signing.user_signature(SECRET, self.socket_id, user_data)}"
+        auth = f"{KEY}:{signing.user_signature(SECRET, self.socket_id, user_data)}"
         self.send({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}})
 
     def leave(self) -> None:

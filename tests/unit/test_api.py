@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from txpusher import Event
 from txpusher._api import ApiRequest
-from txpusher._encryption import decrypt
+from txpusher._protocol.encryption import decrypt
 from txpusher._reply import ApiReply
 from txpusher.errors import NotFoundError
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txpusher import Pusher
-from txpusher._encryption import shared_secret
-from txpusher._signing import channel_signature, user_signature
+from txpusher._protocol.encryption import shared_secret
+from txpusher._protocol.signing import channel_signature, user_signature
 
 from .helpers import (
     BAD_CHANNEL_NAMES,

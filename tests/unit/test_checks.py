@@ -9,19 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txpusher._checks import (
+from txpusher._protocol.names import (
     check_channel,
     check_event_name,
-    check_path,
     check_presence_user_id,
     check_socket_id,
     check_target,
     check_user_id,
     info_text,
-    segment,
-    shown,
-    utf8,
 )
+from txpusher._text import shown, utf8
+from txpusher._urls import check_path, segment
 from txpusher.errors import InvalidRequestError
 
 from .helpers import BAD_CHANNEL_NAMES, BAD_SOCKET_IDS, refusal

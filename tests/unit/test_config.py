@@ -212,7 +212,7 @@ class TestChecks:
     @pytest.mark.parametrize("value", [1, "no", None])
     def test_switch_is_a_bool(self, setting, value):
         assert problem(**{setting: value}) == (
-            f"{setting} must be a bool, not {type(value).__name__}"
+            f"{setting} must be a bool, not the {type(value).__name__} {value!r}"
         )
 
     @pytest.mark.parametrize("setting", ["connect_timeout", "timeout", "keep_alive_timeout"])
@@ -250,7 +250,7 @@ class TestChecks:
 
     @pytest.mark.parametrize("setting", ["json_dumps", "json_loads"])
     def test_codec_is_callable(self, setting):
-        assert problem(**{setting: "json"}) == f"{setting} must be callable, not str"
+        assert problem(**{setting: "json"}) == f"{setting} must be callable, not the str 'json'"
 
     def test_tls_policy_provides_the_interface(self):
         policy = BrowserLikePolicyForHTTPS()

@@ -14,7 +14,7 @@ from twisted.web.client import Agent
 
 import txpusher
 from txpusher import AuthenticationError, Event, InvalidRequestError, Pusher
-from txpusher._signing import request_signature
+from txpusher._protocol.signing import request_signature
 
 from .helpers import KEY, SECRET, error_of, misconfiguration, refusal, result_of
 
@@ -52,7 +52,7 @@ def pusher(server):
 @pytest.fixture(autouse=True)
 def no_default(monkeypatch):
     monkeypatch.delenv("PUSHER_URL", raising=False)
-    monkeypatch.setattr(txpusher, "_default", None)
+    monkeypatch.setattr("txpusher._default._default", None)
 
 
 def stubbed(server):
@@ -293,7 +293,7 @@ class TestFailures:
     @pytest.mark.parametrize("name", ["clock", "on_attempt"])
     def test_what_is_called_must_be_callable(self, name):
         message = misconfiguration(Pusher, "3", "k", "s", **{name: 7})
-        assert message == f"{name} must be callable, not 7"
+        assert message == f"{name} must be callable, not the int 7"
 
     @pytest.mark.parametrize("reactor", [7, object])
     def test_reactor_is_one_of_twisteds(self, reactor):

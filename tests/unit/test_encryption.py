@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from txpusher import Config, Pusher
-from txpusher._encryption import (
+from txpusher._protocol.encryption import (
     decode_master_key,
     decrypt,
     encrypt,

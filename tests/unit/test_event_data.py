@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txpusher._encryption import decrypt
+from txpusher._protocol.encryption import decrypt
 
 from .helpers import MASTER_KEY, make_api, refusal
 

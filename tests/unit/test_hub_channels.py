@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from txpusher import _signing
-from txpusher.server import _subscriptions
-from txpusher.server._cache import MAX_BYTES
+from txpusher._protocol import signing
+from txpusher.server._core import subscriptions
+from txpusher.server._core.cache import MAX_BYTES
 
 from .hub_driver import KEY, SECRET, Driver
 
@@ -99,7 +99,7 @@ def test_subscribing_twice_is_an_error_and_the_subscription_goes_on() -> None:
         "nonsense",
         f"{KEY}:{'0' * 64}",
         f"{KEY}:",
-        f"other:{_signing.hmac_hex(SECRET, b'x')}",
+        f"other:{signing.hmac_hex(SECRET, b'x')}",
         f"{KEY}:\ud800",
     ],
 )
@@ -122,7 +122,7 @@ def test_a_wrong_auth_fails_the_subscription_and_not_the_connection(
 def test_the_auth_of_another_app_with_the_same_secret_is_refused() -> None:
     driver = Driver()
     browser = driver.browser()
-    signature = _signing.channel_signature(SECRET, browser.socket_id, "private-a")
+    signature = signing.channel_signature(SECRET, browser.socket_id, "private-a")
     data = {"channel": "private-a", "auth": f"other:{signature}"}
     browser.send({"event": "pusher:subscribe", "data": data})
     assert browser.got("pusher:subscription_error")
@@ -131,7 +131,7 @@ def test_the_auth_of_another_app_with_the_same_secret_is_refused() -> None:
 def test_the_auth_of_another_connection_is_refused() -> None:
     driver = Driver()
     browser, thief = driver.browser(), driver.browser()
-    signature = _signing.channel_signature(SECRET, browser.socket_id, "private-a")
+    signature = signing.channel_signature(SECRET, browser.socket_id, "private-a")
     data = {"channel": "private-a", "auth": f"{KEY}:{signature}"}
     thief.send({"event": "pusher:subscribe", "data": data})
     assert thief.got("pusher:subscription_error")
@@ -173,7 +173,7 @@ def test_a_name_that_is_no_string_is_an_error(event: str, channel: object) -> No
 
 
 def test_a_connection_has_a_most_of_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_subscriptions, "MAX_CHANNELS_PER_CONNECTION", 2)
+    monkeypatch.setattr(subscriptions, "MAX_CHANNELS_PER_CONNECTION", 2)
     driver = Driver()
     browser = driver.browser()
     for name in ("a", "b", "c"):
@@ -241,7 +241,7 @@ def test_no_numbers_on_presence_channels() -> None:
 def test_a_large_channel_is_told_its_number_at_intervals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_subscriptions, "COUNTED_AT_ONCE", 1)
+    monkeypatch.setattr(subscriptions, "COUNTED_AT_ONCE", 1)
     driver = Driver()
     browsers = [driver.browser() for _ in range(4)]
     for browser in browsers:
@@ -255,7 +255,7 @@ def test_a_large_channel_is_told_its_number_at_intervals(
 
 
 def test_a_number_that_is_due_dies_with_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_subscriptions, "COUNTED_AT_ONCE", 0)
+    monkeypatch.setattr(subscriptions, "COUNTED_AT_ONCE", 0)
     driver = Driver()
     browser = driver.browser()
     browser.subscribe("a")

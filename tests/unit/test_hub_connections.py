@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from txpusher import _signing
+from txpusher._protocol import signing
 from txpusher.server import App
-from txpusher.server._hub import Hub
+from txpusher.server._core.hub import Hub
 
 from .hub_driver import KEY, SECRET, Driver
 
@@ -273,4 +273,4 @@ def test_activities_say_what_happened_and_no_secret() -> None:
     shown = repr(driver.activities) + repr(driver.app)
     assert SECRET not in shown
     assert KEY not in shown
-    assert _signing.channel_signature(SECRET, browser.socket_id, "private-b") not in shown
+    assert signing.channel_signature(SECRET, browser.socket_id, "private-b") not in shown

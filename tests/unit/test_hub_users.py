@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from txpusher import _signing
+from txpusher._protocol import signing
 
 from .hub_driver import KEY, SECRET, Browser, Driver
 
@@ -52,7 +52,7 @@ def test_an_authentic_sign_in_needs_a_proper_id(user_id: object) -> None:
 
 def test_user_data_must_be_an_object() -> None:
     browser = Driver().browser()
-    auth = f"{KEY}:{_signing.user_signature(SECRET, browser.socket_id, '[]')}"
+    auth = f"{KEY}:{signing.user_signature(SECRET, browser.socket_id, '[]')}"
     browser.send({"event": "pusher:signin", "data": {"auth": auth, "user_data": "[]"}})
     assert browser.closed is not None
 

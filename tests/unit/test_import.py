@@ -33,8 +33,8 @@ def loaded_by(code: str) -> list[str]:
         "txpusher.blocking",
         "txpusher.client",
         "txpusher.publisher",
-        "txpusher.webhook",
-        "txpusher._transport",
+        "txpusher._webhook",
+        "txpusher._http.transport",
     ],
 )
 def test_importing_starts_nothing(module):

@@ -19,7 +19,7 @@ from docutils.core import publish_doctree
 
 import txpusher
 from txpusher import errors
-from txpusher.__main__ import _parser
+from txpusher._cli import _parser
 from txpusher.retry import may_have_been_delivered
 from txpusher.server import ChannelsServer
 from txpusher.testing import RunningServer

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from txpusher import _signing
-from txpusher.server._endpoints import Call, Endpoints
+from txpusher._protocol import signing
+from txpusher.server._core.endpoints import Call, Endpoints
 
 from .endpoints_client import EVENT, WALL, Client
 from .hub_driver import KEY, SECRET, Driver
@@ -58,7 +58,7 @@ def test_what_is_not_authentic_is_refused(
     assert reply.status == 401
     assert word in reply.body.decode()
     assert SECRET not in reply.body.decode()
-    right = _signing.signed_params(
+    right = signing.signed_params(
         KEY, SECRET, "POST", "/apps/3/events", {}, json.dumps(EVENT).encode(), int(WALL)
     )
     assert right["auth_signature"] not in reply.body.decode()
@@ -77,24 +77,24 @@ def test_without_any_auth_it_says_what_is_missing(client: Client) -> None:
 
 
 def test_a_post_with_a_body_needs_its_md5(client: Client) -> None:
-    params = _signing.signed_params(KEY, SECRET, "POST", "/apps/3/events", {}, None, int(WALL))
+    params = signing.signed_params(KEY, SECRET, "POST", "/apps/3/events", {}, None, int(WALL))
     reply = client.send("POST", "/apps/3/events", urlencode(params), json.dumps(EVENT).encode())
     assert reply.status == 401
     assert b"body_md5 is missing" in reply.body
 
 
 def test_a_get_may_have_the_md5_of_nothing(client: Client) -> None:
-    params = _signing.signed_params(KEY, SECRET, "GET", "/apps/3/channels", {}, b"", int(WALL))
+    params = signing.signed_params(KEY, SECRET, "GET", "/apps/3/channels", {}, b"", int(WALL))
     assert params["body_md5"] == "d41d8cd98f00b204e9800998ecf8427e"
     assert client.send("GET", "/apps/3/channels", urlencode(params)).status == 200
-    params = _signing.signed_params(
+    params = signing.signed_params(
         KEY, SECRET, "GET", "/apps/3/channels", {}, b"other", int(WALL)
     )
     assert client.send("GET", "/apps/3/channels", urlencode(params)).status == 401
 
 
 def test_names_are_signed_in_lower_case(client: Client) -> None:
-    params = _signing.signed_params(
+    params = signing.signed_params(
         KEY, SECRET, "GET", "/apps/3/channels", {"info": "subscription_count"}, None, int(WALL)
     )
     params["Info"] = params.pop("info")

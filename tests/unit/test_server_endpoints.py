@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txpusher.server import _endpoints as endpoints_module
+from txpusher.server._core import endpoints as endpoints_module
 
 from .endpoints_client import EVENT, Client
 

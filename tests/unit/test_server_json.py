@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txpusher.server._json import MAX_DEPTH, dump_bytes, load_object, loads
+from txpusher.server._core.json import MAX_DEPTH, dump_bytes, load_object, loads
 
 
 @pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "[1e999]", "", "{", b"\xff"])

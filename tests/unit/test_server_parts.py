@@ -17,8 +17,8 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from txpusher.errors import ConfigurationError
 from txpusher.server import App, ChannelsServer
-from txpusher.server._cache import Expiring
-from txpusher.server._frames import (
+from txpusher.server._core.cache import Expiring
+from txpusher.server._net.frames import (
     MAX_FRAGMENTS,
     MAX_MESSAGE,
     FrameMeter,
@@ -26,8 +26,8 @@ from txpusher.server._frames import (
     close_frame,
     text_frame,
 )
-from txpusher.server._http import Root
-from txpusher.server._outbox import LARGE_AUDIENCE, MAX_BYTES, Outbox
+from txpusher.server._net.http import Root
+from txpusher.server._net.outbox import LARGE_AUDIENCE, MAX_BYTES, Outbox
 
 # Frames
 

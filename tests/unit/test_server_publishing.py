@@ -8,11 +8,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from txpusher import _signing
+from txpusher._protocol import signing
 from txpusher.server import App
-from txpusher.server._cache import Expiring
-from txpusher.server._endpoints import Call, Endpoints, Reply
-from txpusher.server._hub import Hub
+from txpusher.server._core.cache import Expiring
+from txpusher.server._core.endpoints import Call, Endpoints, Reply
+from txpusher.server._core.hub import Hub
 
 from .endpoints_client import EVENT, WALL, Client
 from .hub_driver import SECRET
@@ -236,7 +236,7 @@ def test_the_same_key_of_two_apps_is_two_keys() -> None:
     body = json.dumps(EVENT).encode()
     for app_id in ("1", "2"):
         path = f"/apps/{app_id}/events"
-        params = _signing.signed_params(f"k{app_id}", SECRET, "POST", path, {}, body, int(WALL))
+        params = signing.signed_params(f"k{app_id}", SECRET, "POST", path, {}, body, int(WALL))
         call = Call("POST", path, urlencode(params), body, 0.0, WALL, "same")
         reply, outputs = endpoints.answer(call)
         assert reply.status == 200

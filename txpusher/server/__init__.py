@@ -7,7 +7,7 @@ memory: not for production.  Needs the extra ``txpusher[server]``.
 """
 
 from txpusher.server._app import App
-from txpusher.server._outputs import Activity
+from txpusher.server._core.outputs import Activity
 from txpusher.server._server import ChannelsServer
 
 __all__ = ["Activity", "App", "ChannelsServer"]

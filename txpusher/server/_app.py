@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from txpusher.config import _at_least, _identifier, _instance_of, _plain_str, _seconds
+from txpusher._validators import boolean, identifier, plain_str, seconds, whole_number
 from txpusher.errors import ConfigurationError
 
 
@@ -61,29 +61,21 @@ class App:
     :raises ConfigurationError: A setting is missing or malformed.
     """
 
-    id: str = attrs.field(converter=_plain_str, validator=_identifier)
-    key: str = attrs.field(converter=_plain_str, validator=_identifier, repr=False)
-    secret: str = attrs.field(converter=_plain_str, validator=_identifier, repr=False)
+    id: str = attrs.field(converter=plain_str, validator=identifier())
+    key: str = attrs.field(converter=plain_str, validator=identifier(), repr=False)
+    secret: str = attrs.field(converter=plain_str, validator=identifier(), repr=False)
     webhooks: tuple[str, ...] = attrs.field(
         default=(), kw_only=True, converter=_webhook_urls, repr=False
     )
-    client_events: bool = attrs.field(
-        default=True, kw_only=True, validator=_instance_of(bool, "a bool")
-    )
-    user_authentication: bool = attrs.field(
-        default=True, kw_only=True, validator=_instance_of(bool, "a bool")
-    )
-    subscription_counts: bool = attrs.field(
-        default=True, kw_only=True, validator=_instance_of(bool, "a bool")
-    )
-    activity_timeout: float = attrs.field(default=120.0, kw_only=True, validator=_seconds)
-    pong_timeout: float = attrs.field(default=30.0, kw_only=True, validator=_seconds)
+    client_events: bool = attrs.field(default=True, kw_only=True, validator=boolean())
+    user_authentication: bool = attrs.field(default=True, kw_only=True, validator=boolean())
+    subscription_counts: bool = attrs.field(default=True, kw_only=True, validator=boolean())
+    activity_timeout: float = attrs.field(default=120.0, kw_only=True, validator=seconds())
+    pong_timeout: float = attrs.field(default=30.0, kw_only=True, validator=seconds())
     max_connections: int | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(_at_least(1))
+        default=None, kw_only=True, validator=attrs.validators.optional(whole_number(1))
     )
-    enabled: bool = attrs.field(
-        default=True, kw_only=True, validator=_instance_of(bool, "a bool")
-    )
+    enabled: bool = attrs.field(default=True, kw_only=True, validator=boolean())
 
 
 def checked_apps(apps: Any) -> tuple[App, ...]:

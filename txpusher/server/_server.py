@@ -13,18 +13,18 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock, maybe
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from txpusher._checks import shown
+from txpusher._validators import check_optional_whole_number
 from txpusher.errors import ConfigurationError
 from txpusher.server._app import App, checked_apps
-from txpusher.server._connection import Connection
-from txpusher.server._endpoints import Call, Endpoints, Reply
-from txpusher.server._frames import text_frame
-from txpusher.server._http import Root
-from txpusher.server._hub import Hub
-from txpusher.server._outbox import Outbox
-from txpusher.server._outputs import Activity, Close, Notify, Output, Send
-from txpusher.server._site import ChannelsSite
-from txpusher.server._webhooks import WebHookSender
+from txpusher.server._core.connection import Connection
+from txpusher.server._core.endpoints import Call, Endpoints, Reply
+from txpusher.server._core.hub import Hub
+from txpusher.server._core.outputs import Activity, Close, Notify, Output, Send
+from txpusher.server._net.frames import text_frame
+from txpusher.server._net.http import Root
+from txpusher.server._net.outbox import Outbox
+from txpusher.server._net.site import ChannelsSite
+from txpusher.server._net.webhooks import WebHookSender
 
 #: Seconds that clients have, once the server stops, to end their connections.
 STOP_GRACE = 1.0
@@ -60,15 +60,7 @@ class ChannelsServer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._apps = checked_apps(apps)
-        if max_connections is not None and (
-            isinstance(max_connections, bool)
-            or not isinstance(max_connections, int)
-            or max_connections < 1
-        ):
-            raise ConfigurationError(
-                "max_connections must be a whole number >= 1 or None, "
-                f"not {shown(max_connections)}"
-            )
+        check_optional_whole_number("max_connections", max_connections, 1)
         self._hub = Hub(self._apps, max_connections)
         self._endpoints = Endpoints(self._hub)
         self._observers: list[Observer] = []
@@ -105,7 +97,7 @@ class ChannelsServer:
         if self._listening is not None:
             raise ConfigurationError("the server is listening already")
         try:
-            from txpusher.server._websocket import WebSocketFace
+            from txpusher.server._net.websocket import WebSocketFace
         except ImportError as error:
             raise ConfigurationError(
                 f"the server needs WebSockets ({error}): pip install 'txpusher[server]'"

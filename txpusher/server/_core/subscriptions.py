@@ -10,21 +10,22 @@ import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from txpusher import _signing
-from txpusher._checks import USER_CHANNEL_PREFIX, check_target, shown
+from txpusher._protocol import signing
+from txpusher._protocol.names import USER_CHANNEL_PREFIX, check_target
+from txpusher._text import shown
 from txpusher.errors import InvalidRequestError
-from txpusher.server import _messages
-from txpusher.server._channels import (
+from txpusher.server._core import messages
+from txpusher.server._core.channels import (
     Channel,
     is_cache,
     is_presence,
     is_user_channel,
     needs_auth,
 )
-from txpusher.server._connection import AppState, Connection
-from txpusher.server._errors import RejectedError, SubscriptionRefusedError
-from txpusher.server._outputs import Activity, Notify, Output, Send
-from txpusher.server._presence import Member
+from txpusher.server._core.connection import AppState, Connection
+from txpusher.server._core.errors import RejectedError, SubscriptionRefusedError
+from txpusher.server._core.outputs import Activity, Notify, Output, Send
+from txpusher.server._core.presence import Member
 
 #: The most channels of one connection.
 MAX_CHANNELS_PER_CONNECTION = 10_000
@@ -61,7 +62,7 @@ def subscribe(
     connection.channels[name] = channel
     me = [connection.peer]
     summary = {} if channel.members is None else channel.members.summary()
-    out.append(Send(me, _messages.internal("subscription_succeeded", name, summary)))
+    out.append(Send(me, messages.internal("subscription_succeeded", name, summary)))
     if joined and member is not None:
         _tell_of_member(state, channel, "member_added", member, out, connection)
     if is_cache(name):
@@ -137,9 +138,7 @@ def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Me
     if not authentic(
         data.get("auth"),
         app.key,
-        lambda: _signing.channel_signature(
-            app.secret, connection.socket_id, name, channel_data
-        ),
+        lambda: signing.channel_signature(app.secret, connection.socket_id, name, channel_data),
     ):
         raise _auth_error(
             name, f"the auth must be the app's key, a colon and the signature of {signs}"
@@ -169,7 +168,7 @@ def authentic(auth: object, key: str, signature: Callable[[], str]) -> bool:
     same_key = hmac.compare_digest(
         given_key.encode("utf-8", "replace"), key.encode("utf-8", "replace")
     )
-    return _signing.same_signature(given, right) and same_key
+    return signing.same_signature(given, right) and same_key
 
 
 def _auth_error(channel: str, message: str) -> SubscriptionRefusedError:
@@ -183,7 +182,7 @@ def _send_cached(
     if cached is not None:
         out.append(Send(me, cached.message))
     else:
-        out.append(Send(me, _messages.cache_miss(name)))
+        out.append(Send(me, messages.cache_miss(name)))
         _notify(state, name, out, name="cache_miss")
 
 
@@ -196,7 +195,7 @@ def _tell_of_member(
     but: Connection | None = None,
 ) -> None:
     fields = member.fields() if event == "member_added" else {"user_id": member.user_id}
-    out.append(Send(channel.peers(but), _messages.internal(event, channel.name, fields)))
+    out.append(Send(channel.peers(but), messages.internal(event, channel.name, fields)))
     _notify(state, channel.name, out, name=event, user_id=member.user_id)
 
 
@@ -216,7 +215,7 @@ def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None
 
 def _send_count(state: AppState, channel: Channel, out: list[Output]) -> None:
     count = {"subscription_count": len(channel.subscribers)}
-    message = _messages.internal("subscription_count", channel.name, count)
+    message = messages.internal("subscription_count", channel.name, count)
     out.append(Send(channel.peers(), message))
     _notify(state, channel.name, out, name="subscription_count", **count)
 

@@ -20,11 +20,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from txpusher._signing import hmac_hex
+from txpusher._protocol.signing import hmac_hex
 from txpusher.server._app import App
-from txpusher.server._json import dump_bytes
-from txpusher.server._outputs import Activity, Notify
-from txpusher.server._posting import Poster
+from txpusher.server._core.json import dump_bytes
+from txpusher.server._core.outputs import Activity, Notify
+from txpusher.server._net.posting import Poster
 
 #: Seconds that events gather before they are sent.
 GATHERING = 0.05

@@ -15,7 +15,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThread
 
-from txpusher import _encryption
+from txpusher._protocol import encryption
 from txpusher._subscriber import Message, Subscriber
 from txpusher.blocking import BlockingPusher
 from txpusher.client import Pusher
@@ -116,7 +116,7 @@ class Demo:
         data, note = message.data, ""
         if channel == ENCRYPTED:
             data = json.loads(
-                _encryption.decrypt(channel, json.dumps(message.data), self._master_key)
+                encryption.decrypt(channel, json.dumps(message.data), self._master_key)
             )
             note = "  (decrypted by the subscriber)"
         self._show(

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from txpusher import _signing
-from txpusher._checks import check_event_name, check_user_id
+from txpusher._protocol import signing
+from txpusher._protocol.names import check_event_name, check_user_id
 from txpusher.errors import InvalidRequestError
-from txpusher.server import _messages
-from txpusher.server._channels import takes_client_events
-from txpusher.server._connection import CLIENT_EVENTS_PER_SECOND, Connection
-from txpusher.server._errors import RejectedError, UnauthorizedError
-from txpusher.server._json import dumps, load_object
-from txpusher.server._messages import CLIENT_EVENT_REJECTED
-from txpusher.server._outputs import Activity, Notify, Output, Send
-from txpusher.server._subscriptions import authentic
+from txpusher.server._core import messages
+from txpusher.server._core.channels import takes_client_events
+from txpusher.server._core.connection import CLIENT_EVENTS_PER_SECOND, Connection
+from txpusher.server._core.errors import RejectedError, UnauthorizedError
+from txpusher.server._core.json import dumps, load_object
+from txpusher.server._core.messages import CLIENT_EVENT_REJECTED
+from txpusher.server._core.outputs import Activity, Notify, Output, Send
+from txpusher.server._core.subscriptions import authentic
 
 #: The most bytes of an event's data, as UTF-8.
 MAX_DATA_BYTES = 10_240
@@ -38,7 +38,7 @@ def sign_in(connection: Connection, data: Mapping[str, Any], out: list[Output]) 
     if not isinstance(user_data, str) or not authentic(
         data.get("auth"),
         app.key,
-        lambda: _signing.user_signature(app.secret, connection.socket_id, user_data),
+        lambda: signing.user_signature(app.secret, connection.socket_id, user_data),
     ):
         raise UnauthorizedError(
             "the auth of pusher:signin must be the app's key, a colon and the signature "
@@ -52,7 +52,7 @@ def sign_in(connection: Connection, data: Mapping[str, Any], out: list[Output]) 
         raise UnauthorizedError("the connection is signed in as another user already")
     connection.user_id = user_id
     connection.state.users.setdefault(user_id, set()).add(connection)
-    out.append(Send([connection.peer], _messages.signin_success(user_data)))
+    out.append(Send([connection.peer], messages.signin_success(user_data)))
     out.append(Activity("signed_in", app.id, connection.socket_id, user_id=user_id))
 
 
@@ -98,7 +98,7 @@ def client_event(
     out.append(
         Send(
             channel.peers(but=connection),
-            _messages.channel_event(channel.name, name, data, user_id),
+            messages.channel_event(channel.name, name, data, user_id),
         )
     )
     out.append(

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txpusher._checks import check_target
+from txpusher._protocol.names import check_target
 
 if TYPE_CHECKING:
     from txpusher.client import Pusher

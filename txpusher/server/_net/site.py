@@ -15,7 +15,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from txpusher.server._wire import Wire
+from txpusher.server._net.wire import Wire
 
 #: The most bytes in the body of a request.
 MAX_BODY = 1024 * 1024

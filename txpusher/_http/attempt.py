@@ -1,7 +1,7 @@
 """
 One request and its reply: connected, signed, sent, timed, read to the end.
 
-Whether to try again is for :mod:`txpusher._transport` to say.
+Whether to try again is for :mod:`txpusher._http.transport` to say.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IResponse
 
 from txpusher._api import ApiRequest
-from txpusher._proxy import TunnelRefusedError
+from txpusher._http.links import Sender
+from txpusher._http.proxy import TunnelRefusedError
 from txpusher._reply import MAX_REPLY_BYTES, ApiReply, UnpackingError, unpack
-from txpusher._sender import Sender
 from txpusher.errors import (
     HTTPError,
     ProxyAuthenticationError,

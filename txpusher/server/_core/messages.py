@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from txpusher.server._json import dump_bytes, dumps
+from txpusher.server._core.json import dump_bytes, dumps
 
 PING = dump_bytes({"event": "pusher:ping", "data": "{}"})
 PONG = dump_bytes({"event": "pusher:pong", "data": "{}"})

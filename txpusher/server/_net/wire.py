@@ -19,10 +19,10 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITran
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from txpusher.server._frames import FrameMeter, MessageTooBigError
+from txpusher.server._net.frames import FrameMeter, MessageTooBigError
 
 if TYPE_CHECKING:
-    from txpusher.server._site import ChannelsSite
+    from txpusher.server._net.site import ChannelsSite
 
 #: Seconds for one request to come in, from its first byte to its last.
 REQUEST_TIMEOUT = 30.0

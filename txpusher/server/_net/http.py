@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.web.resource import Resource
 
-from txpusher.server._endpoints import Call
+from txpusher.server._core.endpoints import Call
 
 if TYPE_CHECKING:
     from txpusher.server._server import ChannelsServer

@@ -14,8 +14,8 @@ from typing import Any
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
-from txpusher._checks import shown
-from txpusher._signing import hmac_hex, same_signature
+from txpusher._protocol.signing import hmac_hex, same_signature
+from txpusher._text import shown
 from txpusher.config import Config
 from txpusher.errors import InvalidRequestError, WebHookError
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from txpusher._checks import USER_CHANNEL_PREFIX
-from txpusher._encryption import is_encrypted
-from txpusher.server._presence import Member, Members
+from txpusher._protocol.encryption import is_encrypted
+from txpusher._protocol.names import USER_CHANNEL_PREFIX
+from txpusher.server._core.presence import Member, Members
 
 if TYPE_CHECKING:
-    from txpusher.server._connection import Connection
+    from txpusher.server._core.connection import Connection
 
 _CACHE_PREFIXES = ("cache-", "private-cache-", "private-encrypted-cache-", "presence-cache-")
 

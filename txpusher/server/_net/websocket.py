@@ -19,13 +19,13 @@ from twisted.web.websocket import WebSocketResource, WebSocketTransport
 from wsproto.utilities import ProtocolError
 from zope.interface import implementer
 
-from txpusher.server._frames import close_frame
-from txpusher.server._messages import CloseCode
+from txpusher.server._core.messages import CloseCode
+from txpusher.server._net.frames import close_frame
 
 if TYPE_CHECKING:
-    from txpusher.server._connection import Connection
+    from txpusher.server._core.connection import Connection
+    from txpusher.server._net.site import ChannelsRequest
     from txpusher.server._server import ChannelsServer
-    from txpusher.server._site import ChannelsRequest
 
 #: The most bytes that wait for a client that does not read.
 MAX_BEHIND = 1024 * 1024

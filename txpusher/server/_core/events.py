@@ -11,18 +11,18 @@ from typing import Any
 
 import attrs
 
-from txpusher._checks import (
+from txpusher._protocol.encryption import is_encrypted
+from txpusher._protocol.names import (
     MAX_CHANNELS,
     check_event_name,
     check_socket_id,
     check_target,
-    shown,
 )
-from txpusher._encryption import is_encrypted
-from txpusher.server._channels import is_presence
-from txpusher.server._client_messages import MAX_DATA_BYTES
-from txpusher.server._hub import Publication
-from txpusher.server._json import load_object
+from txpusher._text import shown
+from txpusher.server._core.channels import is_presence
+from txpusher.server._core.client_events import MAX_DATA_BYTES
+from txpusher.server._core.hub import Publication
+from txpusher.server._core.json import load_object
 
 #: The most events of one batch.
 MAX_BATCH = 10

@@ -22,10 +22,10 @@ from twisted.web.iweb import IAgent, IBodyProducer, IClientRequest, IResponse
 from zope.interface import implementer
 
 from txpusher._api import ApiRequest
-from txpusher._connection import BoundedEndpoint, ConnectionPool
-from txpusher._host import HostEndpoint
-from txpusher._proxy import TunnelEndpoint, authorization
-from txpusher._signing import signed_params
+from txpusher._http.host import HostEndpoint
+from txpusher._http.pool import BoundedEndpoint, ConnectionPool
+from txpusher._http.proxy import TunnelEndpoint, authorization
+from txpusher._protocol.signing import signed_params
 from txpusher._version import __version__
 from txpusher.config import Config
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from txpusher.server._app import App
-    from txpusher.server._cache import CachedEvent, Expiring
-    from txpusher.server._channels import Channel
+    from txpusher.server._core.cache import CachedEvent, Expiring
+    from txpusher.server._core.channels import Channel
 
 #: Client events that one connection may send in any second.
 CLIENT_EVENTS_PER_SECOND = 10

@@ -2,7 +2,7 @@
 The heart of the server: connections, channels, users, events; no I/O, no clock.
 
 Every input is a method call that returns a list of outputs (see
-:mod:`txpusher.server._outputs`), to be carried out in order.  ``now`` is any
+:mod:`txpusher.server._core.outputs`), to be carried out in order.  ``now`` is any
 clock that does not go backwards, in seconds, the same one for every call.
 """
 
@@ -14,17 +14,17 @@ from typing import Any
 
 import attrs
 
-from txpusher.server import _messages
 from txpusher.server._app import App
-from txpusher.server._cache import EVENT_LIFETIME, CachedEvent, Expiring
-from txpusher.server._channels import is_cache
-from txpusher.server._client_messages import client_event, sign_in
-from txpusher.server._connection import AppState, Connection
-from txpusher.server._errors import RejectedError, UnauthorizedError
-from txpusher.server._json import load_object
-from txpusher.server._messages import CloseCode
-from txpusher.server._outputs import Activity, Close, Output, Send
-from txpusher.server._subscriptions import (
+from txpusher.server._core import messages
+from txpusher.server._core.cache import EVENT_LIFETIME, CachedEvent, Expiring
+from txpusher.server._core.channels import is_cache
+from txpusher.server._core.client_events import client_event, sign_in
+from txpusher.server._core.connection import AppState, Connection
+from txpusher.server._core.errors import RejectedError, UnauthorizedError
+from txpusher.server._core.json import load_object
+from txpusher.server._core.messages import CloseCode
+from txpusher.server._core.outputs import Activity, Close, Output, Send
+from txpusher.server._core.subscriptions import (
     leave,
     send_due_counts,
     subscribe,
@@ -88,7 +88,7 @@ class Hub:
         connection = Connection(peer, state, socket_id, now)
         state.connections[socket_id] = connection
         self._connections.add(connection)
-        hello = _messages.connection_established(socket_id, state.app.activity_timeout)
+        hello = messages.connection_established(socket_id, state.app.activity_timeout)
         return connection, [
             Send([peer], hello),
             Activity("connected", state.app.id, socket_id),
@@ -97,7 +97,7 @@ class Hub:
     def refuse(self, peer: Any, code: int, reason: str, app_id: str = "") -> list[Output]:
         """Turn a client away that has never been connected."""
         return [
-            Send([peer], _messages.error(code, reason)),
+            Send([peer], messages.error(code, reason)),
             Close(peer, code, reason),
             Activity("refused", app_id, detail=f"{code}: {reason}"),
         ]
@@ -162,7 +162,7 @@ class Hub:
             if connection.silent_for_too_long(now):
                 out += self._end(connection, CloseCode.NO_PONG, "no pong came in time")
             elif connection.ping_due(now):
-                out.append(Send([connection.peer], _messages.PING))
+                out.append(Send([connection.peer], messages.PING))
         for state in self._apps.values():
             state.cache.forget(now)
             send_due_counts(state, out)
@@ -182,7 +182,7 @@ class Hub:
             out.append(self._told(connection, str(rejected)))
         except UnauthorizedError as unauthorized:
             reason = str(unauthorized)
-            message = _messages.error(CloseCode.UNAUTHORIZED, reason)
+            message = messages.error(CloseCode.UNAUTHORIZED, reason)
             out.append(Send([connection.peer], message))
             out.append(self._told(connection, reason))
             out += self._end(connection, CloseCode.UNAUTHORIZED, reason)
@@ -202,7 +202,7 @@ class Hub:
         if event.startswith("client-"):
             client_event(connection, message, now, out)
         elif event == "pusher:ping":
-            out.append(Send([connection.peer], _messages.PONG))
+            out.append(Send([connection.peer], messages.PONG))
         elif event == "pusher:pong":
             pass
         elif event == "pusher:subscribe":
@@ -232,7 +232,7 @@ class Hub:
             for name in publication.channels:
                 channel = state.channels.get(name)
                 if channel is not None or is_cache(name):
-                    message = _messages.channel_event(name, publication.name, publication.data)
+                    message = messages.channel_event(name, publication.name, publication.data)
                     if is_cache(name):
                         state.cache.set(name, CachedEvent(publication.data, message), now)
                     if channel is not None:
@@ -253,7 +253,7 @@ class Hub:
         """End every connection that is signed in as a user."""
         out: list[Output] = []
         reason = "the app has ended the connections of this user"
-        message = _messages.error(CloseCode.UNAUTHORIZED, reason)
+        message = messages.error(CloseCode.UNAUTHORIZED, reason)
         for connection in list(state.users.get(user_id, ())):
             out.append(Send([connection.peer], message))
             out += self._end(connection, CloseCode.UNAUTHORIZED, reason)

@@ -14,13 +14,13 @@ from urllib.parse import parse_qsl, unquote
 
 import attrs
 
-from txpusher._checks import check_target, check_user_id
+from txpusher._protocol.names import check_target, check_user_id
 from txpusher.errors import InvalidRequestError
-from txpusher.server._auth import NotAuthenticError, authenticate
-from txpusher.server._cache import REPLY_LIFETIME, Expiring
-from txpusher.server._channels import is_cache, is_presence, is_user_channel
-from txpusher.server._connection import AppState
-from txpusher.server._events import (
+from txpusher.server._core.auth import NotAuthenticError, authenticate
+from txpusher.server._core.cache import REPLY_LIFETIME, Expiring
+from txpusher.server._core.channels import is_cache, is_presence, is_user_channel
+from txpusher.server._core.connection import AppState
+from txpusher.server._core.events import (
     RefusedError,
     Trigger,
     json_body,
@@ -28,8 +28,8 @@ from txpusher.server._events import (
     parse_event,
     parse_info,
 )
-from txpusher.server._hub import Hub
-from txpusher.server._outputs import Activity, Output
+from txpusher.server._core.hub import Hub
+from txpusher.server._core.outputs import Activity, Output
 
 #: The most characters of an idempotency key.
 MAX_IDEMPOTENCY_KEY = 255

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
-from txpusher import _signing
+from txpusher._protocol import signing
 from txpusher.server._app import App
 
 #: Seconds that the clocks of client and server may differ.
@@ -42,8 +42,8 @@ def authenticate(
     _check_time(params["auth_timestamp"], wall)
     _check_body(params.get("body_md5"), method, body)
     signed = {name: value for name, value in params.items() if name != "auth_signature"}
-    right = _signing.request_signature(app.secret, method, path, signed)
-    if not _signing.same_signature(params["auth_signature"], right):
+    right = signing.request_signature(app.secret, method, path, signed)
+    if not signing.same_signature(params["auth_signature"], right):
         query = "&".join(f"{name}={signed[name]}" for name in sorted(signed))
         raise NotAuthenticError(
             "invalid signature: it must be the HMAC-SHA256 in hex, with the secret of the "
@@ -68,7 +68,7 @@ def _check_body(given: str | None, method: str, body: bytes) -> None:
     if given is None:
         if method == "POST" and body:
             raise NotAuthenticError("body_md5 is missing from the query")
-    elif not _same(given, _signing.body_md5(body)):
+    elif not _same(given, signing.body_md5(body)):
         raise NotAuthenticError("body_md5 is not the MD5 of the body in lower-case hex")
 
 

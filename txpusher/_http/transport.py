@@ -2,7 +2,7 @@
 From a request to its value: the queue, the limits, the retries, the end.
 
 What a request says is :mod:`txpusher._api`'s; how one attempt goes over the
-wire is :mod:`txpusher._exchange`'s.
+wire is :mod:`txpusher._http.attempt`'s.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txpusher._api import Api, ApiRequest
-from txpusher._checks import is_number, shown
-from txpusher._exchange import Exchange
+from txpusher._http.attempt import Exchange
+from txpusher._http.links import Sender
+from txpusher._http.stats import Attempt, OnAttempt, Stats
 from txpusher._reply import ApiReply
-from txpusher._sender import Sender
-from txpusher._stats import Attempt, OnAttempt, Stats
+from txpusher._text import shown
+from txpusher._validators import is_number
 from txpusher.config import Config
 from txpusher.errors import (
     ClosedError,

@@ -4,7 +4,7 @@ How the handling of one message ends early: each says what the client is told.
 
 from __future__ import annotations
 
-from txpusher.server._messages import error, subscription_error
+from txpusher.server._core.messages import error, subscription_error
 
 
 class RejectedError(Exception):

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from txpusher.server._json import load_object
+from txpusher.server._core.json import load_object
 
 
 @attrs.frozen

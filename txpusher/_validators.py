@@ -1,0 +1,131 @@
+"""
+The checks of settings, one for each kind of value, for every class that has settings.
+
+Each check raises a :class:`~txpusher.ConfigurationError` that names the setting, the
+limit and the value.  The functions called ``check_...`` take a name and a value; the
+others make a validator for ``attrs.field(validator=...)`` of the same check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import attrs
+
+from txpusher._text import plain, shown, with_type
+from txpusher.errors import ConfigurationError
+
+#: The longest time that a setting may ask for, in seconds.  More cannot be meant.
+MAX_SECONDS = 1e9
+
+Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
+
+
+def is_number(value: object) -> bool:
+    """Whether *value* is an int or a float; a bool is neither here."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def plain_str(value: str) -> str:
+    """Convert an instance of a subclass of str to a str; return any other value as it is."""
+    # attrs' own types know no generic converter, which _text.plain would be.
+    return plain(value)
+
+
+def check_whole_number(name: str, value: object, minimum: int) -> None:
+    """Refuse a *value* that is not an int, or is below *minimum*."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigurationError(
+            f"{name} must be a whole number >= {minimum}, not {shown(value)}"
+        )
+
+
+def check_optional_whole_number(name: str, value: object, minimum: int) -> None:
+    """Refuse a *value* that is neither None nor an int of at least *minimum*."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ConfigurationError(
+            f"{name} must be a whole number >= {minimum} or None, not {shown(value)}"
+        )
+
+
+def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
+    """
+    Refuse a *value* that is not a number of seconds.
+
+    :param zero: Whether 0 is accepted.
+    """
+    low_enough = is_number(value) and cast(float, value) <= MAX_SECONDS
+    if not low_enough or not (cast(float, value) > 0 or (zero and value == 0)):
+        limit = ">= 0" if zero else "greater than 0"
+        raise ConfigurationError(
+            f"{name} must be a number of seconds {limit}, not {shown(value)}"
+        )
+
+
+def check_bool(name: str, value: object) -> None:
+    """Refuse a *value* that is not True or False."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{name} must be a bool, not {with_type(value)}")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Refuse a *value* that cannot be called."""
+    if not callable(value):
+        raise ConfigurationError(f"{name} must be callable, not {with_type(value)}")
+
+
+def check_identifier(name: str, value: object) -> None:
+    """Refuse a *value* that is not a non-empty str without spaces; the value is not quoted."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a str, not {type(value).__name__}")
+    if not value:
+        raise ConfigurationError(f"{name} is missing: it is empty")
+    if any(ch.isspace() or not ch.isprintable() for ch in value):
+        raise ConfigurationError(f"{name} must not contain spaces or control characters")
+
+
+def _named(check: Callable[[str, Any], None], owner: str) -> Validator:
+    prefix = f"{owner}." if owner else ""
+
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        check(f"{prefix}{attribute.name}", value)
+
+    return validate
+
+
+def whole_number(minimum: int, owner: str = "") -> Validator:
+    """Make a validator of :func:`check_whole_number`; *owner* stands before the name."""
+    return _named(lambda name, value: check_whole_number(name, value, minimum), owner)
+
+
+def seconds(*, zero: bool = False, owner: str = "") -> Validator:
+    """Make a validator of :func:`check_seconds`; *owner* stands before the name."""
+    return _named(lambda name, value: check_seconds(name, value, zero=zero), owner)
+
+
+def boolean(owner: str = "") -> Validator:
+    """Make a validator of :func:`check_bool`; *owner* stands before the name."""
+    return _named(check_bool, owner)
+
+
+def instance_of(kind: type, what: str) -> Validator:
+    """Make a validator that refuses what is not an instance of *kind*, called *what*."""
+
+    def check(name: str, value: object) -> None:
+        if not isinstance(value, kind):
+            raise ConfigurationError(f"{name} must be {what}, not {type(value).__name__}")
+
+    return _named(check, "")
+
+
+def function() -> Validator:
+    """Make a validator of :func:`check_callable`."""
+    return _named(check_callable, "")
+
+
+def identifier() -> Validator:
+    """Make a validator of :func:`check_identifier`."""
+    return _named(check_identifier, "")

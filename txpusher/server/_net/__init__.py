@@ -1,0 +1,3 @@
+"""
+The local server's sockets: HTTP and WebSocket connections in, webhooks out.
+"""
