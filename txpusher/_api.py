@@ -14,6 +14,7 @@ import base64
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 
@@ -45,12 +46,39 @@ class ApiRequest:
     :ivar path: The path as signed: percent-escaped, without the path prefix.
     :ivar params: Query parameters, not escaped.
     :ivar body: The JSON body of a POST.
+    :ivar idempotency_key: The value of ``X-Idempotency-Key``, the same for every
+        attempt; None where the caller gave none.
     """
 
     method: str
     path: str
     params: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes | None = None
+    idempotency_key: str | None = None
+
+
+def signed_query(config: Config, request: ApiRequest, timestamp: int) -> str:
+    """
+    Return the query of *request*, percent-escaped, with the signature at its end.
+
+    :param timestamp: Seconds since the epoch.
+    """
+    params = signing.signed_params(
+        config.key,
+        config.secret,
+        request.method,
+        f"{config.signed_prefix}{request.path}",
+        request.params,
+        request.body,
+        timestamp,
+    )
+    # quote() costs more than the signature's digest where a value is plain, as most are.
+    return "&".join(
+        [
+            f"{name}={value if value.isascii() and value.isalnum() else quote(value, '')}"
+            for name, value in params.items()
+        ]
+    )
 
 
 @attrs.frozen

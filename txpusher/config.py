@@ -38,6 +38,7 @@ from txpusher.errors import ConfigurationError
 from txpusher.retry import RetryPolicy
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IStreamClientEndpoint
     from twisted.web.iweb import IPolicyForHTTPS
     from typing_extensions import Unpack
 
@@ -58,6 +59,7 @@ class Options(TypedDict, total=False):
     port: int | None
     use_tls: bool
     path_prefix: str
+    sign_path_prefix: bool
     encryption_master_key_base64: str | None
     http_proxy: str | None
     connect_timeout: float
@@ -69,9 +71,11 @@ class Options(TypedDict, total=False):
     idempotency_keys: bool
     max_payload_bytes: int
     max_batch_size: int
+    max_reply_bytes: int
     json_dumps: JsonDumps
     json_loads: JsonLoads
     tls_policy: IPolicyForHTTPS | None
+    endpoint: IStreamClientEndpoint | None
 
 
 def _tls_policy(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -80,6 +84,15 @@ def _tls_policy(instance: object, attribute: attrs.Attribute[Any], value: object
     if not IPolicyForHTTPS.providedBy(value):
         raise ConfigurationError(
             f"tls_policy must provide IPolicyForHTTPS, not be a {type(value).__name__}"
+        )
+
+
+def _endpoint(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    from twisted.internet.interfaces import IStreamClientEndpoint
+
+    if not IStreamClientEndpoint.providedBy(value):
+        raise ConfigurationError(
+            f"endpoint must provide IStreamClientEndpoint, not be a {type(value).__name__}"
         )
 
 
@@ -126,8 +139,11 @@ class Config:
     :param host: The host of another server that speaks the protocol.
     :param port: Its port; 443 with TLS, 80 without.
     :param use_tls: Whether to speak HTTPS.
-    :param path_prefix: A path before ``/apps/`` that a proxy in front of the
-        server strips; it is not part of what is signed.
+    :param path_prefix: A path before ``/apps/``.  Slashes at its ends do not
+        matter.
+    :param sign_path_prefix: Whether the signature covers *path_prefix* too.
+        It must not where a proxy in front of the server strips the prefix; it
+        must where the server itself has the prefix, as soketi can.
     :param encryption_master_key_base64: 32 bytes in base64, for
         ``private-encrypted-`` channels.
     :param http_proxy: ``http://[user:password@]host[:port]``.
@@ -142,10 +158,14 @@ class Config:
         same one for each attempt of an operation.
     :param max_payload_bytes: The most bytes of one event's data.
     :param max_batch_size: The most events in one batch.
+    :param max_reply_bytes: The most bytes of one reply, unpacked.
     :param json_dumps: Encodes data that is not a str; gives str or bytes.
     :param json_loads: Decodes replies and webhooks, from bytes.
     :param tls_policy: An ``IPolicyForHTTPS`` in place of the default, which
         verifies against the platform's trust roots.
+    :param endpoint: An ``IStreamClientEndpoint`` that stands for the TCP
+        connection to *host* and *port*: a Unix socket, Tor.  It excludes
+        *http_proxy*.
     :raises ConfigurationError: A setting is missing or malformed.
     """
 
@@ -162,6 +182,7 @@ class Config:
     port: int = attrs.field(default=None, kw_only=True, converter=_port)
     use_tls: bool = attrs.field(default=True, kw_only=True, validator=boolean())
     path_prefix: str = attrs.field(default="", kw_only=True, converter=_clean_prefix)
+    sign_path_prefix: bool = attrs.field(default=False, kw_only=True, validator=boolean())
     encryption_master_key_base64: str | None = attrs.field(
         default=None, kw_only=True, repr=False
     )
@@ -181,10 +202,14 @@ class Config:
     idempotency_keys: bool = attrs.field(default=False, kw_only=True, validator=boolean())
     max_payload_bytes: int = attrs.field(default=10240, kw_only=True, validator=whole_number(1))
     max_batch_size: int = attrs.field(default=10, kw_only=True, validator=whole_number(1))
+    max_reply_bytes: int = attrs.field(default=2**20, kw_only=True, validator=whole_number(1))
     json_dumps: JsonDumps = attrs.field(default=json_dumps, kw_only=True, validator=function())
     json_loads: JsonLoads = attrs.field(default=json.loads, kw_only=True, validator=function())
     tls_policy: IPolicyForHTTPS | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_tls_policy)
+    )
+    endpoint: IStreamClientEndpoint | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(_endpoint)
     )
 
     #: The 32 bytes of the encryption key, None without one.
@@ -206,6 +231,10 @@ class Config:
             object.__setattr__(self, "host", f"api-{self.cluster}.pusher.com")
         if not self.port:
             object.__setattr__(self, "port", 443 if self.use_tls else 80)
+        if self.endpoint is not None and self.proxy is not None:
+            raise ConfigurationError(
+                "endpoint and http_proxy exclude each other: both say how to reach the server"
+            )
 
     @property
     def scheme(self) -> str:
@@ -222,6 +251,11 @@ class Config:
     def app_path(self) -> str:
         """``/apps/<app_id>``, percent-escaped: where every signed path begins."""
         return f"/apps/{segment(self.app_id)}"
+
+    @property
+    def signed_prefix(self) -> str:
+        """Return the part of *path_prefix* that the signature covers: all of it or nothing."""
+        return self.path_prefix if self.sign_path_prefix else ""
 
     @classmethod
     def from_url(cls, url: str, **options: Unpack[Options]) -> Config:

@@ -60,6 +60,9 @@ class RetryPolicy:
     :param max_delay: The most seconds between two attempts.  Each delay is
         shortened by up to a half, at random, so that clients that failed
         together do not come back together.
+    :param max_duration: The most seconds for all attempts and all waits of one
+        operation together, from the moment of its first attempt; the time in
+        the queue does not count.  None sets no bound.
     :param unsafe: Repeat POSTs after every transient failure: an event is then
         delivered at least once, and perhaps more often.
     """
@@ -67,6 +70,9 @@ class RetryPolicy:
     max_retries: int = attrs.field(default=3, validator=whole_number(0, _OWNER))
     initial_delay: float = attrs.field(default=0.1, validator=seconds(zero=True, owner=_OWNER))
     max_delay: float = attrs.field(default=5.0, validator=seconds(zero=True, owner=_OWNER))
+    max_duration: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(seconds(owner=_OWNER))
+    )
     unsafe: bool = attrs.field(default=False, validator=boolean(_OWNER))
 
     def delay(self, retries: int, error: PusherError) -> float | None:

@@ -8,6 +8,8 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.testing import MemoryReactor
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from txpusher import Config, Pusher, RetryPolicy
@@ -81,6 +83,7 @@ class TestDefaults:
             "port": 443,
             "use_tls": True,
             "path_prefix": "",
+            "sign_path_prefix": False,
             "encryption_master_key_base64": None,
             "http_proxy": None,
             "connect_timeout": 5.0,
@@ -92,9 +95,11 @@ class TestDefaults:
             "idempotency_keys": False,
             "max_payload_bytes": 10240,
             "max_batch_size": 10,
+            "max_reply_bytes": 2**20,
             "json_dumps": json_dumps,
             "json_loads": json.loads,
             "tls_policy": None,
+            "endpoint": None,
             "master_key": None,
             "proxy": None,
         }
@@ -208,7 +213,7 @@ class TestChecks:
             f"path_prefix must be a str, not {type(value).__name__}"
         )
 
-    @pytest.mark.parametrize("setting", ["use_tls", "idempotency_keys"])
+    @pytest.mark.parametrize("setting", ["use_tls", "idempotency_keys", "sign_path_prefix"])
     @pytest.mark.parametrize("value", [1, "no", None])
     def test_switch_is_a_bool(self, setting, value):
         assert problem(**{setting: value}) == (
@@ -236,6 +241,7 @@ class TestChecks:
             ("max_pending", 0),
             ("max_payload_bytes", 1),
             ("max_batch_size", 1),
+            ("max_reply_bytes", 1),
         ],
     )
     def test_limit_is_a_whole_number(self, setting, least):
@@ -258,6 +264,24 @@ class TestChecks:
         assert problem(tls_policy=7) == (
             "tls_policy must provide IPolicyForHTTPS, not be a int"
         )
+
+    def test_endpoint_provides_the_interface(self):
+        endpoint = UNIXClientEndpoint(MemoryReactor(), "/run/channels.sock")
+        assert config(endpoint=endpoint).endpoint is endpoint
+        assert problem(endpoint="unix:/run/channels.sock") == (
+            "endpoint must provide IStreamClientEndpoint, not be a str"
+        )
+
+    def test_endpoint_beside_a_proxy_is_refused(self):
+        endpoint = UNIXClientEndpoint(MemoryReactor(), "/run/channels.sock")
+        assert problem(endpoint=endpoint, http_proxy="http://proxy") == (
+            "endpoint and http_proxy exclude each other: both say how to reach the server"
+        )
+
+    @pytest.mark.parametrize(("signs", "signed"), [(False, ""), (True, "/ws/a")])
+    def test_path_prefix_is_signed_where_the_setting_says_so(self, signs, signed):
+        given = config(path_prefix="ws/a/", sign_path_prefix=signs)
+        assert given.signed_prefix == signed
 
 
 class TestProxy:

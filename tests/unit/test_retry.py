@@ -57,7 +57,7 @@ def test_status_is_unknown_unless_given():
 
 def test_policy_has_the_documented_defaults():
     assert RetryPolicy() == RetryPolicy(
-        max_retries=3, initial_delay=0.1, max_delay=5.0, unsafe=False
+        max_retries=3, initial_delay=0.1, max_delay=5.0, max_duration=None, unsafe=False
     )
 
 

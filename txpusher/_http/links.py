@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from http.cookiejar import Cookie, CookieJar
 from typing import Any, cast
-from urllib.parse import quote
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
@@ -21,11 +20,10 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IClientRequest, IResponse
 from zope.interface import implementer
 
-from txpusher._api import ApiRequest
+from txpusher._api import ApiRequest, signed_query
 from txpusher._http.host import HostEndpoint
 from txpusher._http.pool import BoundedEndpoint, ConnectionPool
 from txpusher._http.proxy import TunnelEndpoint, authorization
-from txpusher._protocol.signing import signed_params
 from txpusher._version import __version__
 from txpusher.config import Config
 
@@ -265,21 +263,7 @@ class Sender:
         Raises what the user's clock raises, before anything is sent.
         """
         config = self.config
-        params = signed_params(
-            config.key,
-            config.secret,
-            request.method,
-            request.path,
-            request.params,
-            request.body,
-            int(self.clock()),
-        )
-        query = "&".join(
-            [
-                f"{name}={value if value.isascii() and value.isalnum() else quote(value, '')}"
-                for name, value in params.items()
-            ]
-        )
+        query = signed_query(config, request, int(self.clock()))
         url = self._url(request.path)
         headers: dict[str | bytes, str | bytes] = {}
         if idempotency_key is not None:
