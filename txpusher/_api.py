@@ -31,8 +31,8 @@ from txpusher._protocol.names import (
     info_text,
 )
 from txpusher._reply import ApiReply, decode_reply, redactor
-from txpusher._text import first_of, plain, shown, utf8
-from txpusher._urls import check_param_name, check_path, segment
+from txpusher._text import as_plain_str, short_repr, take_at_most, utf8
+from txpusher._urls import check_param_name, check_path, quote_segment
 from txpusher.config import Config, json_dumps
 from txpusher.errors import ConfigurationError, InvalidRequestError
 
@@ -133,9 +133,11 @@ class Api:
     def trigger_batch(self, events: Iterable[Event | Mapping[str, Any]]) -> ApiRequest:
         """POST /batch_events: up to ``max_batch_size`` events."""
         if isinstance(events, (str, bytes, Mapping, Event)) or not isinstance(events, Iterable):
-            raise InvalidRequestError(f"a batch must be several events, not {shown(events)}")
+            raise InvalidRequestError(
+                f"a batch must be several events, not {short_repr(events)}"
+            )
         limit = self._config.max_batch_size
-        given, count = first_of(limit, events)
+        given, count = take_at_most(limit, events)
         if not 0 < len(given) <= limit:
             raise InvalidRequestError(
                 f"a batch must have 1 to {limit} events, not {count}; "
@@ -186,15 +188,17 @@ class Api:
 
     def channel_info(self, channel: str, info: str | Iterable[str] | None = None) -> ApiRequest:
         """GET /channels/<name>: one channel's state."""
-        return self._get(f"/channels/{segment(check_target(channel))}", {"info": info})
+        return self._get(f"/channels/{quote_segment(check_target(channel))}", {"info": info})
 
     def channel_users(self, channel: str) -> ApiRequest:
         """GET /channels/<name>/users: who is on a presence channel."""
-        return self._get(f"/channels/{segment(check_target(channel))}/users", {})
+        return self._get(f"/channels/{quote_segment(check_target(channel))}/users", {})
 
     def terminate_user_connections(self, user_id: str) -> ApiRequest:
         """POST /users/<id>/terminate_connections: a user's connections end."""
-        return self._post(f"/users/{segment(check_user_id(user_id))}/terminate_connections", {})
+        return self._post(
+            f"/users/{quote_segment(check_user_id(user_id))}/terminate_connections", {}
+        )
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> ApiRequest:
         """GET any path below the app's; params that are None are left out."""
@@ -203,7 +207,7 @@ class Api:
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> ApiRequest:
         """POST a JSON object to any path below the app's, ``{}`` without one."""
         if body is not None and not isinstance(body, Mapping):
-            raise InvalidRequestError(f"a body must be a mapping, not {shown(body)}")
+            raise InvalidRequestError(f"a body must be a mapping, not {short_repr(body)}")
         return self._post(check_path(path), {} if body is None else dict(body))
 
     # Replies
@@ -229,7 +233,7 @@ class Api:
         channel, socket_id = check_channel(channel), check_socket_id(socket_id)
         if custom_data is not None and not isinstance(custom_data, Mapping):
             raise InvalidRequestError(
-                f"custom_data must be a mapping, not {shown(custom_data)}"
+                f"custom_data must be a mapping, not {short_repr(custom_data)}"
             )
         if channel.startswith("presence-"):
             check_presence_user_id((custom_data or {}).get("user_id"))
@@ -247,11 +251,13 @@ class Api:
         """The reply to a client that asks to sign in."""
         socket_id = check_socket_id(socket_id)
         if not isinstance(user_data, Mapping):
-            raise InvalidRequestError(f"user_data must be a mapping, not {shown(user_data)}")
+            raise InvalidRequestError(
+                f"user_data must be a mapping, not {short_repr(user_data)}"
+            )
         user_id = user_data.get("id")
         if not isinstance(user_id, str) or not user_id:
             raise InvalidRequestError(
-                f"user_data must have an id that is a non-empty str, not {shown(user_id)}"
+                f"user_data must have an id that is a non-empty str, not {short_repr(user_id)}"
             )
         text = self._signable("user_data", user_data)
         signature = signing.user_signature(self._config.secret, socket_id, text)
@@ -280,7 +286,7 @@ class Api:
             text = encoded.decode("utf-8") if isinstance(encoded, bytes) else encoded
         except Exception as error:
             raise InvalidRequestError(
-                f"{what} cannot be expressed as JSON: {shown(str(error), 200)}"
+                f"{what} cannot be expressed as JSON: {short_repr(str(error), 200)}"
             ) from error
         if not isinstance(text, str):
             raise InvalidRequestError(
@@ -295,9 +301,9 @@ class Api:
             return [check_target(channels)]
         if not isinstance(channels, Iterable) or isinstance(channels, (bytes, Mapping)):
             raise InvalidRequestError(
-                f"channels must be a name or several names, not {shown(channels)}"
+                f"channels must be a name or several names, not {short_repr(channels)}"
             )
-        given, count = first_of(MAX_CHANNELS, channels)
+        given, count = take_at_most(MAX_CHANNELS, channels)
         if not 0 < len(given) <= MAX_CHANNELS:
             raise InvalidRequestError(
                 f"an event goes to 1 to {MAX_CHANNELS} channels, not {count}"
@@ -331,7 +337,7 @@ class Api:
             text = json_dumps(fields)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequestError(
-                f"the body cannot be expressed as JSON: {shown(str(error), 200)}"
+                f"the body cannot be expressed as JSON: {short_repr(str(error), 200)}"
             ) from error
         return ApiRequest("POST", f"{self._base}{path}", body=utf8("the body", text))
 
@@ -351,19 +357,21 @@ def as_event(event: object) -> Event:
     if isinstance(event, Event):
         return event
     if not isinstance(event, Mapping):
-        raise InvalidRequestError(f"an event must be an Event or a mapping, not {shown(event)}")
+        raise InvalidRequestError(
+            f"an event must be an Event or a mapping, not {short_repr(event)}"
+        )
     try:
         return Event(**event)
     except TypeError:
         raise InvalidRequestError(
             "an event has channel, name and data, and may have socket_id and info; "
-            f"not {shown(sorted(map(str, event)))}"
+            f"not {short_repr(sorted(map(str, event)))}"
         ) from None
 
 
 def _query(params: Mapping[str, Any]) -> dict[str, str]:
     if not isinstance(params, Mapping):
-        raise InvalidRequestError(f"params must be a mapping, not {shown(params)}")
+        raise InvalidRequestError(f"params must be a mapping, not {short_repr(params)}")
     query: dict[str, str] = {}
     for name, value in params.items():
         lower = check_param_name(name)
@@ -379,7 +387,7 @@ def _query(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _param(name: str, value: Any) -> str:
-    text = plain(value)
+    text = as_plain_str(value)
     number = isinstance(value, int) and not isinstance(value, bool)
     if name == "info":
         text = info_text(value)
@@ -388,7 +396,7 @@ def _param(name: str, value: Any) -> str:
         with contextlib.suppress(ValueError):
             text = str(int(value))
     if not isinstance(text, str):
-        given = "one too long to write out" if number else shown(value)
+        given = "one too long to write out" if number else short_repr(value)
         raise InvalidRequestError(f"the param {name} must be a str or an int, not {given}")
     utf8(f"the param {name}", text)
     return text

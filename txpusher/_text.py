@@ -15,7 +15,7 @@ from txpusher.errors import InvalidRequestError
 T = TypeVar("T")
 
 
-def shown(value: object, most: int = 60) -> str:
+def short_repr(value: object, most: int = 60) -> str:
     """*value* for an error message: its repr, shortened."""
     try:
         text = repr(value)
@@ -26,10 +26,10 @@ def shown(value: object, most: int = 60) -> str:
 
 def with_type(value: object) -> str:
     """Return *value* for an error message with its type: ``the str 'yes'``."""
-    return f"the {type(value).__name__} {shown(value)}"
+    return f"the {type(value).__name__} {short_repr(value)}"
 
 
-def plain(text: T) -> T:
+def as_plain_str(text: T) -> T:
     """
     *text* as a plain str where it is one of another class; what is no str as it is.
 
@@ -41,7 +41,7 @@ def plain(text: T) -> T:
     return text
 
 
-def first_of(limit: int, values: Iterable[T]) -> tuple[list[T], str]:
+def take_at_most(limit: int, values: Iterable[T]) -> tuple[list[T], str]:
     """
     *values*, one more than *limit* at the most, and how many they are, in words.
 

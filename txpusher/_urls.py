@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
-from txpusher._text import plain, shown
+from txpusher._text import as_plain_str, short_repr
 from txpusher.errors import ConfigurationError, InvalidRequestError
 
 _PARAM_NAME = re.compile(r"[A-Za-z0-9_\-.]+").fullmatch
@@ -28,9 +28,9 @@ _DOTS = re.compile(r"(?:\.|%2[Ee]){1,2}").fullmatch
 _SEGMENT_SAFE = "-._~!$&'()*+,;=:@"
 
 
-def harmless(value: object) -> str:
+def redacted_repr(value: object) -> str:
     """*value* for an error message, unless it may be a URL, which may hold a secret."""
-    return "a URL with credentials" if "@" in str(value) else shown(value)
+    return "a URL with credentials" if "@" in str(value) else short_repr(value)
 
 
 def clean_host(setting: str, value: object) -> str:
@@ -57,11 +57,11 @@ def clean_host(setting: str, value: object) -> str:
             return ascii_host
     raise ConfigurationError(
         f"{setting} must be a host name or an IP address, without scheme or port, "
-        f"not {harmless(value)}"
+        f"not {redacted_repr(value)}"
     )
 
 
-def segment(text: str) -> str:
+def quote_segment(text: str) -> str:
     """*text* escaped as one segment of a path, and nothing that a path allows."""
     if text in (".", ".."):
         return text.replace(".", "%2E")
@@ -86,18 +86,18 @@ def check_path(path: object) -> str:
     if not isinstance(path, str) or not is_raw_path(path):
         raise InvalidRequestError(
             "path must begin with / and hold only what a URL path may, "
-            f"percent-escaped and without . and .. segments, not {shown(path)}"
+            f"percent-escaped and without . and .. segments, not {short_repr(path)}"
         )
-    return _keep_last_semicolon(plain(path))
+    return _keep_last_semicolon(as_plain_str(path))
 
 
 def check_param_name(name: object) -> str:
     """The name of a query parameter, in lower case as it is signed."""
     if not isinstance(name, str):
-        raise InvalidRequestError(f"the name of a param must be a str, not {shown(name)}")
+        raise InvalidRequestError(f"the name of a param must be a str, not {short_repr(name)}")
     if not _PARAM_NAME(name):
         raise InvalidRequestError(
-            f"the name of a param must be of A-Z a-z 0-9 _ - . only, not {shown(name)}"
+            f"the name of a param must be of A-Z a-z 0-9 _ - . only, not {short_repr(name)}"
         )
     return name.lower()
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import attrs
 
-from txpusher._text import plain, shown, with_type
+from txpusher._text import as_plain_str, short_repr, with_type
 from txpusher.errors import ConfigurationError
 
 #: The longest time that a setting may ask for, in seconds.  More cannot be meant.
@@ -29,15 +29,15 @@ def is_number(value: object) -> bool:
 
 def plain_str(value: str) -> str:
     """Convert an instance of a subclass of str to a str; return any other value as it is."""
-    # attrs' own types know no generic converter, which _text.plain would be.
-    return plain(value)
+    # attrs' own types know no generic converter, which _text.as_plain_str would be.
+    return as_plain_str(value)
 
 
 def check_whole_number(name: str, value: object, minimum: int) -> None:
     """Refuse a *value* that is not an int, or is below *minimum*."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ConfigurationError(
-            f"{name} must be a whole number >= {minimum}, not {shown(value)}"
+            f"{name} must be a whole number >= {minimum}, not {short_repr(value)}"
         )
 
 
@@ -47,7 +47,7 @@ def check_optional_whole_number(name: str, value: object, minimum: int) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ConfigurationError(
-            f"{name} must be a whole number >= {minimum} or None, not {shown(value)}"
+            f"{name} must be a whole number >= {minimum} or None, not {short_repr(value)}"
         )
 
 
@@ -61,7 +61,7 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
     if not low_enough or not (cast(float, value) > 0 or (zero and value == 0)):
         limit = ">= 0" if zero else "greater than 0"
         raise ConfigurationError(
-            f"{name} must be a number of seconds {limit}, not {shown(value)}"
+            f"{name} must be a number of seconds {limit}, not {short_repr(value)}"
         )
 
 

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.web.iweb import IRequest
 
 from txpusher._protocol.signing import hmac_hex, same_signature
-from txpusher._text import shown
+from txpusher._text import short_repr
 from txpusher.config import Config
 from txpusher.errors import InvalidRequestError, WebHookError
 
@@ -88,7 +88,8 @@ class WebHook:
         media_type = (self._content_type or "").partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise WebHookError(
-                f"the webhook's media type must be application/json, not {shown(media_type)}"
+                "the webhook's media type must be application/json, "
+                f"not {short_repr(media_type)}"
             )
         try:
             value = self._config.json_loads(self._body)

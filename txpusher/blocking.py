@@ -18,7 +18,7 @@ from txpusher._api import ApiRequest, Event
 from txpusher._channel import Channel, log_quietly, users_in
 from txpusher._reactor_thread import call_in_reactor, check_thread, wait_for, wait_for_query
 from txpusher._webhook import WebHook
-from txpusher.client import Pusher, built_by
+from txpusher.client import Pusher, build_request
 from txpusher.errors import BlockingCallError, ConfigurationError, PusherError
 from txpusher.publisher import BatchPublisher
 
@@ -97,7 +97,7 @@ class BlockingPusher:
         check_thread()
         # In the caller's thread: what an iterable does there may be long, or bound to
         # it, and encoding is not for the reactor to wait for.
-        request = built_by(build, *arguments)
+        request = build_request(build, *arguments)
         wait = wait_for_query if request.method == "GET" else wait_for
         return wait(self._pusher._transport.send, request)
 

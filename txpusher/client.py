@@ -16,7 +16,7 @@ from txpusher._api import Api, ApiRequest, Event
 from txpusher._channel import Channel
 from txpusher._http.stats import OnAttempt, Stats
 from txpusher._http.transport import Transport
-from txpusher._text import shown
+from txpusher._text import short_repr
 from txpusher._urls import env_settings, url_settings
 from txpusher._validators import check_callable
 from txpusher._webhook import WebHook, read_webhook
@@ -87,7 +87,9 @@ class Pusher:
             if given is not None:
                 check_callable(name, given)
         if reactor is not None and not IReactorTime.providedBy(reactor):
-            raise ConfigurationError(f"reactor must be one of Twisted's, not {shown(reactor)}")
+            raise ConfigurationError(
+                f"reactor must be one of Twisted's, not {short_repr(reactor)}"
+            )
         if http_client is not None:
             _check_http_client(http_client)
         self.config = Config(app_id, key, secret, **options)
@@ -133,7 +135,7 @@ class Pusher:
 
     def _send(self, build: Callable[..., ApiRequest], *arguments: Any) -> Reply:
         try:
-            request = built_by(build, *arguments)
+            request = build_request(build, *arguments)
         except PusherError:
             return fail()
         return self._transport.send(request)
@@ -336,7 +338,7 @@ class Pusher:
         return self._transport.close(timeout)
 
 
-def built_by(build: Callable[..., T], *arguments: Any) -> T:
+def build_request(build: Callable[..., T], *arguments: Any) -> T:
     """
     What *build* makes of the arguments of an operation.
 
@@ -349,7 +351,8 @@ def built_by(build: Callable[..., T], *arguments: Any) -> T:
         raise
     except Exception as error:
         raise InvalidRequestError(
-            f"an argument could not be read: {type(error).__name__}: {shown(str(error), 200)}"
+            f"an argument could not be read: {type(error).__name__}: "
+            f"{short_repr(str(error), 200)}"
         ) from error
 
 
@@ -360,4 +363,6 @@ def _check_http_client(http_client: Any) -> None:
             "treq.client.HTTPClient(agent) makes one of it"
         )
     if not callable(getattr(http_client, "request", None)):
-        raise ConfigurationError(f"http_client must be a treq client, not {shown(http_client)}")
+        raise ConfigurationError(
+            f"http_client must be a treq client, not {short_repr(http_client)}"
+        )

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import attrs
 
 from txpusher._protocol.encryption import decode_master_key
-from txpusher._text import shown
+from txpusher._text import short_repr
 from txpusher._urls import (
     Proxy,
     clean_host,
     env_settings,
-    harmless,
     is_raw_path,
     parse_proxy,
-    segment,
+    quote_segment,
+    redacted_repr,
     url_settings,
 )
 from txpusher._validators import (
@@ -99,7 +99,7 @@ def _endpoint(instance: object, attribute: attrs.Attribute[Any], value: object) 
 def _cluster(instance: object, attribute: attrs.Attribute[str], value: object) -> None:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,50}", value):
         raise ConfigurationError(
-            f"cluster must be letters, digits and hyphens, not {harmless(value)}"
+            f"cluster must be letters, digits and hyphens, not {redacted_repr(value)}"
         )
 
 
@@ -111,7 +111,9 @@ def _port(value: int | None) -> int:
     if value is None:
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
-        raise ConfigurationError(f"port must be an int from 1 to 65535, not {shown(value)}")
+        raise ConfigurationError(
+            f"port must be an int from 1 to 65535, not {short_repr(value)}"
+        )
     return value
 
 
@@ -122,7 +124,9 @@ def _clean_prefix(value: object) -> str:
     if path == "/":
         return ""
     if "//" in path or not is_raw_path(path):
-        raise ConfigurationError(f"path_prefix must be a plain URL path, not {harmless(value)}")
+        raise ConfigurationError(
+            f"path_prefix must be a plain URL path, not {redacted_repr(value)}"
+        )
     return path
 
 
@@ -250,7 +254,7 @@ class Config:
     @property
     def app_path(self) -> str:
         """``/apps/<app_id>``, percent-escaped: where every signed path begins."""
-        return f"/apps/{segment(self.app_id)}"
+        return f"/apps/{quote_segment(self.app_id)}"
 
     @property
     def signed_prefix(self) -> str:

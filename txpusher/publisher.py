@@ -16,9 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txpusher._batching import Batch, Scheduler, Ticket
-from txpusher._text import plain
+from txpusher._text import as_plain_str
 from txpusher._validators import check_bool, check_whole_number
-from txpusher.client import Pusher, built_by
+from txpusher.client import Pusher, build_request
 from txpusher.errors import (
     BadRequestError,
     ClosedError,
@@ -128,13 +128,13 @@ class BatchPublisher:
         return self._offer(channel, item)
 
     def _item(self, *arguments: Any) -> bytes:
-        return built_by(self._api.batch_item, *arguments)
+        return build_request(self._api.batch_item, *arguments)
 
     def _offer(self, channel: str, item: bytes) -> Deferred[Reply]:
         if self._closed:
             return fail(ClosedError("the publisher is closed"))
         offered = _Event(self, item, self._unsettled)
-        self._scheduler.add(plain(channel), offered)
+        self._scheduler.add(as_plain_str(channel), offered)
         self._unsettled.value += 1
         if self._is_over_full():
             self._surplus.append(offered)

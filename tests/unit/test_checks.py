@@ -18,8 +18,8 @@ from txpusher._protocol.names import (
     check_user_id,
     info_text,
 )
-from txpusher._text import shown, utf8
-from txpusher._urls import check_path, segment
+from txpusher._text import short_repr, utf8
+from txpusher._urls import check_path, quote_segment
 from txpusher.errors import InvalidRequestError
 
 from .helpers import BAD_CHANNEL_NAMES, BAD_SOCKET_IDS, refusal
@@ -149,11 +149,11 @@ class TestSegments:
         ],
     )
     def test_only_what_a_path_does_not_allow_is_escaped(self, text, escaped):
-        assert segment(text) == escaped
+        assert quote_segment(text) == escaped
 
     @given(UTF8_TEXT | st.text("./;%2E"))
     def test_any_text_is_one_segment_that_decodes_back(self, text):
-        escaped = segment(text)
+        escaped = quote_segment(text)
         assert unquote(escaped, errors="strict") == text
         assert "/" not in escaped
         assert escaped.isascii()
@@ -162,7 +162,7 @@ class TestSegments:
 
     @given(UTF8_TEXT.filter(lambda text: text not in (".", "..")))
     def test_a_segment_is_a_path_that_may_be_sent(self, text):
-        assert check_path(f"/{segment(text)}/x") == f"/{segment(text)}/x"
+        assert check_path(f"/{quote_segment(text)}/x") == f"/{quote_segment(text)}/x"
 
 
 class TestPaths:
@@ -221,11 +221,11 @@ class TestTexts:
         assert caught.value.__suppress_context__
 
     def test_value_that_has_no_repr_is_shown_by_its_type(self):
-        assert shown([10**5000]) == "a list"
+        assert short_repr([10**5000]) == "a list"
 
     def test_short_value_is_shown_whole(self):
-        assert shown("x" * 58) == f"'{'x' * 58}'"
+        assert short_repr("x" * 58) == f"'{'x' * 58}'"
 
     @given(st.text(min_size=100), st.integers(1, 60))
     def test_long_value_is_shortened(self, text, most):
-        assert shown(text, most) == f"{repr(text)[:most]}..."
+        assert short_repr(text, most) == f"{repr(text)[:most]}..."

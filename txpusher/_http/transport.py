@@ -21,7 +21,7 @@ from txpusher._http.attempt import Exchange
 from txpusher._http.links import Sender
 from txpusher._http.stats import Attempt, OnAttempt, Stats
 from txpusher._reply import ApiReply
-from txpusher._text import shown
+from txpusher._text import short_repr
 from txpusher._validators import is_number
 from txpusher.config import Config
 from txpusher.errors import (
@@ -136,7 +136,7 @@ class Transport:
         """Fires when nothing is in flight and no socket is open any more."""
         if timeout is not None and not (is_number(timeout) and timeout >= 0):
             return fail(
-                InvalidRequestError(f"timeout must be >= 0 seconds, not {shown(timeout)}")
+                InvalidRequestError(f"timeout must be >= 0 seconds, not {short_repr(timeout)}")
             )
         closed: Deferred[None] = Deferred()
         if self._closed:

@@ -18,7 +18,7 @@ from txpusher._protocol.names import (
     check_socket_id,
     check_target,
 )
-from txpusher._text import shown
+from txpusher._text import short_repr
 from txpusher.server._core.channels import is_presence
 from txpusher.server._core.client_events import MAX_DATA_BYTES
 from txpusher.server._core.hub import Publication
@@ -67,7 +67,9 @@ def parse_event(fields: Mapping[str, Any]) -> Trigger:
     if channels is None:
         channels = [fields.get("channel")]
     elif not isinstance(channels, list):
-        raise RefusedError(400, f"channels must be an array of names, not {shown(channels)}")
+        raise RefusedError(
+            400, f"channels must be an array of names, not {short_repr(channels)}"
+        )
     if not 0 < len(channels) <= MAX_CHANNELS:
         raise RefusedError(
             400, f"an event goes to 1 to {MAX_CHANNELS} channels, not {len(channels)}"
@@ -87,13 +89,13 @@ def parse_batch(fields: Mapping[str, Any]) -> list[Trigger]:
     """
     batch = fields.get("batch")
     if not isinstance(batch, list):
-        raise RefusedError(400, f"batch must be an array of events, not {shown(batch)}")
+        raise RefusedError(400, f"batch must be an array of events, not {short_repr(batch)}")
     if not 0 < len(batch) <= MAX_BATCH:
         raise RefusedError(400, f"a batch must have 1 to {MAX_BATCH} events, not {len(batch)}")
     for event in batch:
         if not isinstance(event, dict):
             raise RefusedError(
-                400, f"an event of a batch must be an object, not {shown(event)}"
+                400, f"an event of a batch must be an object, not {short_repr(event)}"
             )
     return [_trigger(event, [check_target(event.get("channel"))]) for event in batch]
 
@@ -112,14 +114,14 @@ def parse_info(
         return frozenset()
     if not isinstance(info, str):
         raise RefusedError(
-            400, f"info must be a string, names with commas between, not {shown(info)}"
+            400, f"info must be a string, names with commas between, not {short_repr(info)}"
         )
     names = frozenset(name.strip() for name in info.split(",")) - {""}
     if not names <= allowed:
         raise RefusedError(
             400,
             f"info may ask for {', '.join(sorted(allowed))} here, not for "
-            f"{shown(', '.join(sorted(names - allowed)))}",
+            f"{short_repr(', '.join(sorted(names - allowed)))}",
         )
     if "user_count" in names and not all(map(is_presence, channels)):
         raise RefusedError(400, "user_count is an attribute of presence channels alone")
@@ -131,7 +133,7 @@ def _trigger(fields: Mapping[str, Any], channels: list[str]) -> Trigger:
     data = fields.get("data")
     if not isinstance(data, str):
         raise RefusedError(
-            400, f"data must be a string, such as JSON in one, not {shown(data)}"
+            400, f"data must be a string, such as JSON in one, not {short_repr(data)}"
         )
     socket_id = fields.get("socket_id")
     if socket_id is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from txpusher._protocol import signing
 from txpusher._protocol.names import USER_CHANNEL_PREFIX, check_target
-from txpusher._text import shown
+from txpusher._text import short_repr
 from txpusher.errors import InvalidRequestError
 from txpusher.server._core import messages
 from txpusher.server._core.channels import (
@@ -132,7 +132,9 @@ def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Me
         return None
     channel_data = data.get("channel_data")
     if channel_data is not None and not isinstance(channel_data, str):
-        raise _auth_error(name, f"channel_data must be a string, not {shown(channel_data)}")
+        raise _auth_error(
+            name, f"channel_data must be a string, not {short_repr(channel_data)}"
+        )
     app = connection.state.app
     signs = "the socket id, the channel and the channel_data"
     if not authentic(
