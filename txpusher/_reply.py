@@ -16,7 +16,8 @@ from typing import Any
 import attrs
 from twisted.web.http import stringToDatetime
 
-from txpusher.config import Config, JsonLoads
+from txpusher._interfaces import JsonLoads
+from txpusher.config import Config
 from txpusher.errors import APIError, AuthenticationError, HTTPError, error_class_for
 from txpusher.retry import may_have_been_delivered
 

@@ -14,7 +14,7 @@ from twisted.web.iweb import IAgent, IRequest
 
 from txpusher._api import Api, ApiRequest, Event
 from txpusher._channel import Channel
-from txpusher._http.stats import OnAttempt, Stats
+from txpusher._http.stats import Stats
 from txpusher._http.transport import Transport
 from txpusher._text import short_repr
 from txpusher._urls import env_settings, url_settings
@@ -26,6 +26,8 @@ from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from txpusher._interfaces import AnyHTTPClient, AnyReactor, Clock, OnAttempt
+
 Reply = Deferred[dict[str, Any]]
 T = TypeVar("T")
 
@@ -33,9 +35,9 @@ T = TypeVar("T")
 class ClientOptions(Options, total=False):
     """The keyword arguments of :class:`Pusher`, and of all that makes one."""
 
-    reactor: Any
-    http_client: Any
-    clock: Callable[[], float]
+    reactor: AnyReactor | None
+    http_client: AnyHTTPClient | None
+    clock: Clock
     on_attempt: OnAttempt | None
 
 
@@ -77,9 +79,9 @@ class Pusher:
         key: str = "",
         secret: str = "",
         *,
-        reactor: Any = None,
-        http_client: Any = None,
-        clock: Callable[[], float] = time.time,
+        reactor: AnyReactor | None = None,
+        http_client: AnyHTTPClient | None = None,
+        clock: Clock = time.time,
         on_attempt: OnAttempt | None = None,
         **options: Unpack[Options],
     ) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import attrs
 
+from txpusher._interfaces import JsonDumps, JsonLoads
 from txpusher._protocol.encryption import decode_master_key
 from txpusher._text import short_repr
 from txpusher._urls import (
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint
     from twisted.web.iweb import IPolicyForHTTPS
     from typing_extensions import Unpack
-
-JsonDumps = Callable[[Any], "str | bytes"]
-JsonLoads = Callable[[bytes], Any]
 
 #: Compact, UTF-8 kept as it is, NaN refused: what the default json_dumps does.
 json_dumps: Callable[[Any], str] = json.JSONEncoder(

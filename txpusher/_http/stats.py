@@ -4,8 +4,6 @@ What a client tells of its work: each attempt when it is over, the totals at any
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import attrs
 
 from txpusher.errors import PusherError
@@ -55,6 +53,3 @@ class Stats:
     succeeded: int
     failed: int
     retried: int
-
-
-OnAttempt = Callable[[Attempt], object]

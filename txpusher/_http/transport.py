@@ -8,8 +8,7 @@ wire is :mod:`txpusher._http.attempt`'s.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail
@@ -19,7 +18,7 @@ from twisted.python.failure import Failure
 from txpusher._api import Api, ApiRequest
 from txpusher._http.attempt import Exchange
 from txpusher._http.links import Sender
-from txpusher._http.stats import Attempt, OnAttempt, Stats
+from txpusher._http.stats import Attempt, Stats
 from txpusher._reply import ApiReply
 from txpusher._text import short_repr
 from txpusher._validators import is_number
@@ -33,6 +32,9 @@ from txpusher.errors import (
     QueueFullError,
 )
 from txpusher.retry import may_have_been_delivered
+
+if TYPE_CHECKING:
+    from txpusher._interfaces import AnyHTTPClient, AnyReactor, Clock, OnAttempt
 
 _log = Logger(namespace="txpusher")
 
@@ -49,9 +51,9 @@ class Transport:
         config: Config,
         api: Api,
         *,
-        reactor: Any,
-        http_client: Any,
-        clock: Callable[[], float],
+        reactor: AnyReactor | None,
+        http_client: AnyHTTPClient | None,
+        clock: Clock,
         on_attempt: OnAttempt | None,
     ) -> None:
         self.config = config

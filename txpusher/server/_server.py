@@ -5,8 +5,8 @@ The server: the hub, its two faces and its webhooks, on a port.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, maybeDeferred
@@ -26,12 +26,25 @@ from txpusher.server._net.outbox import Outbox
 from txpusher.server._net.site import ChannelsSite
 from txpusher.server._net.webhooks import WebHookSender
 
+if TYPE_CHECKING:
+    from txpusher._interfaces import AnyReactor, Clock
+
 #: Seconds that clients have, once the server stops, to end their connections.
 STOP_GRACE = 1.0
 
 log = Logger()
 
-Observer = Callable[[Activity], None]
+
+class Observer(Protocol):
+    """A function that is told of everything that happens in a server."""
+
+    def __call__(self, activity: Activity, /) -> object:
+        """
+        Take note of *activity*.
+
+        The return value is ignored.  An exception is logged, because an observer must not
+        change what the server does.
+        """
 
 
 class ChannelsServer:
@@ -57,7 +70,7 @@ class ChannelsServer:
         apps: Iterable[App],
         *,
         max_connections: int | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = time.time,
     ) -> None:
         self._apps = checked_apps(apps)
         check_optional_whole_number("max_connections", max_connections, 1)
@@ -78,7 +91,10 @@ class ChannelsServer:
     # For whoever runs the server
 
     def listen(
-        self, port: int = 0, interface: str = "127.0.0.1", reactor: Any = None
+        self,
+        port: int = 0,
+        interface: str = "127.0.0.1",
+        reactor: AnyReactor | None = None,
     ) -> Deferred[ChannelsServer]:
         """
         Start.
