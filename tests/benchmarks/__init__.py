@@ -6,6 +6,10 @@ Plain scripts, started by hand::
     python -m tests.benchmarks.throughput     events per second, CPU and memory, beside peers
     python -m tests.benchmarks.soak           a million triggers against a server with faults
     python -m tests.benchmarks.server_load    txpusher's server beside soketi
+    python -m tests.benchmarks.profile ROW    where the CPU time of a row goes
+
+``throughput`` and ``server_load`` take ``--against PATH``: they then measure another
+checkout's package beside this one's, in alternating rounds, as claims about a change need.
 
 They need the extra ``txpusher[benchmark]``; the first nginx too; the first and the
 last Node.js with what ``npm install --prefix tests/interop`` installs.  What is missing

@@ -72,23 +72,30 @@ def run_child(
     *,
     timeout: float,
     env: Mapping[str, str] | None = None,
+    place: Path = ROOT,
 ) -> dict[str, Any]:
     """
     Run ``python -m tests.benchmarks.<module>`` in a fresh interpreter.
 
     :param argument: Its one argument, given as JSON.
+    :param place: The directory from which the child imports ``txpusher``.
     :return: What it printed, a JSON object.
     """
     command = [sys.executable, "-m", f"tests.benchmarks.{module}", json.dumps(argument)]
-    return run_program(command, timeout=timeout, env=env)
+    return run_program(command, timeout=timeout, env=env, place=place)
 
 
 def run_program(
-    command: Sequence[str], *, timeout: float, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    place: Path = ROOT,
 ) -> dict[str, Any]:
     """
     Run a program that prints one JSON object, and return that.
 
+    :param place: Its working directory.
     :raises BenchmarkError: It failed, or took longer than *timeout* seconds.
     """
     # A client that obeys a proxy's settings would do so even for 127.0.0.1.
@@ -96,7 +103,7 @@ def run_program(
     try:
         done = subprocess.run(
             command,
-            cwd=ROOT,
+            cwd=place,
             env={**ours, **(env or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -125,13 +132,21 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    command: Sequence[str], port: int, *, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    *,
+    env: Mapping[str, str] | None = None,
+    place: Path = ROOT,
 ) -> Iterator[Server]:
-    """Start a program that will listen on *port*, and kill it at the end."""
+    """
+    Start a program that will listen on *port*, and kill it at the end.
+
+    :param place: Its working directory.
+    """
     with tempfile.TemporaryFile() as output:
         guard = subprocess.Popen(
             ["sh", "-c", GUARD, "guard", *command],
-            cwd=ROOT,
+            cwd=place,
             env={**os.environ, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

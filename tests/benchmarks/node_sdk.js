@@ -1,7 +1,8 @@
-// The official Node.js server SDK's trigger, with an agent that keeps connections.
+// The official Node.js server SDK's trigger or triggerBatch, with an agent that keeps
+// connections.
 //
-// One argument, JSON: the port, whether to use TLS, requests in flight, how to warm
-// up (as measuring.py's WarmUp), seconds to measure, channels to spread over.  Prints
+// One argument, JSON: the port, whether to use TLS, requests in flight, events per request
+// (one: trigger; more: triggerBatch), how to warm up (as measuring.py's WarmUp), seconds to measure, channels to spread over.  Prints
 // one JSON object.
 
 "use strict";
@@ -23,13 +24,23 @@ const pusher = new Pusher({
 
 let number = 0;
 
-async function one() {
+function next() {
   number += 1;
-  const reply = await pusher.trigger(
-    `channel-${number % plan.channels}`,
-    "benchmark-event",
-    { number, text: plan.text },
-  );
+  return {
+    channel: `channel-${number % plan.channels}`,
+    name: "benchmark-event",
+    data: { number, text: plan.text },
+  };
+}
+
+function send() {
+  if (plan.batch > 1) return pusher.triggerBatch(Array.from({ length: plan.batch }, next));
+  const { channel, name, data } = next();
+  return pusher.trigger(channel, name, data);
+}
+
+async function one() {
+  const reply = await send();
   if ((await reply.text()) !== "{}") throw new Error("not the reply of the sink");
 }
 

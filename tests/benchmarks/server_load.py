@@ -2,17 +2,22 @@
 txpusher's server beside soketi: one channel, many subscribers.
 
     python -m tests.benchmarks.server_load [--quick] [--rst] [--only NAME ...]
+    python -m tests.benchmarks.server_load --against PATH
 
 Each event must reach every subscriber once, in order.  Reported are deliveries
 per second of the server's CPU time and its resident memory, the medians of
 rounds in which the servers take turns, each started anew and warmed up by as many
 events again.  Exit code 1 where a server that was asked for could not be measured.
+
+With ``--against``, the server of another checkout stands in soketi's place
+(:mod:`tests.benchmarks.against`); the events are published by this one's client.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import shutil
 import subprocess
@@ -20,11 +25,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import attrs
 
 from txpusher import BlockingPusher, PusherError
 
+from . import against
 from .harness import (
     APP_ID,
     KEY,
@@ -75,12 +82,16 @@ class Round:
 
 
 @contextlib.contextmanager
-def txpusher_server() -> Iterator[Server]:
-    """``txpusher serve``."""
+def txpusher_server(place: Path = ROOT) -> Iterator[Server]:
+    """
+    ``txpusher serve``.
+
+    :param place: The directory from which ``txpusher`` is imported.
+    """
     port = free_port()
     app = f"{APP_ID}:{KEY}:{SECRET}"
     command = [sys.executable, "-m", "txpusher", "serve", "--port", str(port), "--app", app]
-    with serving(command, port) as server:
+    with serving(command, port, place=place) as server:
         yield server
 
 
@@ -108,7 +119,9 @@ def soketi() -> Iterator[Server]:
         yield server
 
 
-SERVERS: dict[str, Callable[[], AbstractContextManager[Server]]] = {
+Servers = Mapping[str, Callable[[], AbstractContextManager[Server]]]
+
+SERVERS: Servers = {
     "txpusher": txpusher_server,
     "soketi": soketi,
 }
@@ -197,24 +210,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one round")
     parser.add_argument("--rst", action="store_true", help="the table in reStructuredText")
     parser.add_argument("--only", nargs="+", choices=SERVERS, default=list(SERVERS))
+    parser.add_argument(
+        "--against", type=Path, metavar="PATH", help="another checkout in soketi's place"
+    )
     options = parser.parse_args(arguments)
     stop_on_signals()
-    count = 1 if options.quick else max(1, options.rounds)
     print(tools("@soketi/soketi"))
-    rounds: dict[str, list[Round]] = {name: [] for name in SERVERS if name in options.only}
-    failed = False
+    try:
+        with contextlib.ExitStack() as stack:
+            servers = SERVERS
+            if options.against is not None:
+                where = stack.enter_context(against.places(options.against))
+                there = functools.partial(txpusher_server, where.there)
+                servers = {"txpusher": txpusher_server, str(options.against): there}
+                options.only = list(servers)
+            rounds = measure(servers, options)
+    except BenchmarkError as error:
+        note(f"left out: {error}")
+        return 1
+    show(rounds, options)
+    return 0 if len(rounds) == len(options.only) else 1
+
+
+def measure(servers: Servers, options: argparse.Namespace) -> dict[str, list[Round]]:
+    """
+    Measure servers in rounds; each round begins with the other end of the list.
+
+    :return: Without the servers that could not be measured.
+    """
+    count = 1 if options.quick else max(1, options.rounds)
+    rounds: dict[str, list[Round]] = {name: [] for name in servers if name in options.only}
     for number in range(1, count + 1):
         note(f"round {number} of {count}")
-        for name, results in list(rounds.items()):
+        for name in list(rounds)[:: 1 if number % 2 else -1]:
             try:
-                with SERVERS[name]() as server:
-                    results.append(one_round(server, options.subscribers, options.events))
+                with servers[name]() as server:
+                    rounds[name].append(one_round(server, options.subscribers, options.events))
             except BenchmarkError as error:
                 note(f"left out: {name}: {error}")
-                failed = True
                 del rounds[name]
-    show(rounds, options)
-    return 1 if failed else 0
+    return rounds
 
 
 def show(rounds: Mapping[str, Sequence[Round]], options: argparse.Namespace) -> None:
@@ -228,11 +263,11 @@ def show(rounds: Mapping[str, Sequence[Round]], options: argparse.Namespace) -> 
         )
         for name, results in rounds.items()
     ]
-    if len(rounds) == len(SERVERS):
-        ours, theirs = rounds["txpusher"], rounds["soketi"]
+    if len(rounds) == 2:
+        (name, ours), (other, theirs) = rounds.items()
         rows.append(
             (
-                "txpusher, to soketi",
+                f"{name}, to {other}",
                 ratio(ours, theirs, lambda one: one.per_cpu),
                 ratio(ours, theirs, lambda one: one.rate),
                 ratio(ours, theirs, lambda one: one.resident),

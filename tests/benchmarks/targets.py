@@ -141,6 +141,16 @@ PAIRS = (
     ),
     Pair("``BatchPublisher``, to the Node.js SDK's ``trigger``", "publisher", ("node",)),
     Pair(
+        "``BatchPublisher``, to the Node.js SDK's ``triggerBatch`` of ten",
+        "publisher",
+        ("node-batch",),
+    ),
+    Pair(
+        "``trigger_batch`` of ten, to the Node.js SDK's ``triggerBatch`` of ten",
+        "batch",
+        ("node-batch",),
+    ),
+    Pair(
         "``BlockingPusher``, one thread, to the Python SDK on requests",
         "blocking-1",
         ("requests-1",),

@@ -2,6 +2,7 @@
 Events per second and CPU time per event: txpusher and its peers, in one run.
 
     python -m tests.benchmarks.throughput [--quick] [--rst] [--only NAME ...]
+    python -m tests.benchmarks.throughput --against PATH [--only NAME ...]
 
 Each measurement is made in a process of its own, once that is warm, one after
 the other in rounds; the tables show the medians of the rounds, and of the
@@ -9,6 +10,9 @@ ratios within a round.  What they send to is an nginx that answers ``{}``, over
 plain HTTP and over TLS.  Then: what many events that wait cost, and what the
 import costs.  Exit code 1 where a target is not met, or anything that was asked
 for could not be measured.
+
+With ``--against``, another checkout's package is measured beside this one's instead
+(:mod:`tests.benchmarks.against`): only txpusher's own rows, plain HTTP, no targets.
 """
 
 from __future__ import annotations
@@ -20,15 +24,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-from . import targets
+from . import against, targets
 from .harness import (
     APP_ID,
     HERE,
     KEY,
+    ROOT,
     SECRET,
     BenchmarkError,
     Sink,
@@ -42,6 +48,7 @@ from .harness import (
     stop_on_signals,
 )
 from .measuring import (
+    BATCH,
     CHANNELS,
     IN_FLIGHT,
     IN_FLIGHT_EVENTS,
@@ -71,6 +78,7 @@ LABELS = {
     "aiohttp": f"Python SDK, aiohttp, trigger, {IN_FLIGHT} in flight",
     "aiohttp-batch": f"Python SDK, aiohttp, trigger_batch of 10, {IN_FLIGHT} in flight",
     "node": f"Node SDK, keep-alive agent, trigger, {IN_FLIGHT} in flight",
+    "node-batch": f"Node SDK, keep-alive agent, triggerBatch of 10, {IN_FLIGHT} in flight",
     "treq": f"plain treq, same requests, {IN_FLIGHT} in flight",
 }
 
@@ -83,6 +91,7 @@ ORDER = (
     "treq",
     "batch",
     "aiohttp-batch",
+    "node-batch",
     "publisher",
     "publisher-one-channel",
     "requests-batch",
@@ -119,15 +128,30 @@ THOROUGH = Effort(rounds=9, seconds=1.0)
 QUICK = Effort(rounds=1, seconds=0.7)
 
 
-def run_subject(name: str, sink: Sink, effort: Effort, *, tls: bool) -> Measured:
-    """Measure one subject once."""
+#: Events per request of the rows that Node.js measures.
+NODE = {"node": 1, "node-batch": BATCH}
+
+#: The rows that measure txpusher itself.
+OWN = tuple(name for name, label in LABELS.items() if label.startswith("txpusher "))
+
+
+def run_subject(
+    name: str, sink: Sink, effort: Effort, *, tls: bool, place: Path = ROOT
+) -> Measured:
+    """
+    Measure one subject once.
+
+    :param place: The directory from which ``txpusher`` is imported.
+    """
     port = sink.tls_port if tls else sink.port
     plan: dict[str, Any] = {"port": port, "seconds": effort.seconds}
-    if name == "node":
-        return Measured(**_run_node({**plan, "tls": tls}, sink, effort))
+    if name in NODE:
+        plan |= {"tls": tls, "batch": NODE[name]}
+        return Measured(**_run_node(plan, sink, effort))
     plan |= {"subject": name, "ca": sink.ca if tls else None}
     env = {"SSL_CERT_FILE": sink.ca} if tls else {}
-    return Measured(**run_child("subjects", plan, timeout=effort.timeout, env=env))
+    child = run_child("subjects", plan, timeout=effort.timeout, env=env, place=place)
+    return Measured(**child)
 
 
 def _run_node(plan: dict[str, Any], sink: Sink, effort: Effort) -> dict[str, Any]:
@@ -234,6 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [name for name in LABELS if name in wanted]
     show = functools.partial(show_table, rst=options.rst)
     print(tools("pusher"))
+    if options.against is not None:
+        return _against(options.against, options.only or OWN, effort, show)
 
     subjects = [*names, *targets.over_tls(names)]
     figures: dict[str, Figure] = {}
@@ -271,6 +297,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--rounds", type=int, help="how many rounds")
     parser.add_argument("--rst", action="store_true", help="tables in reStructuredText")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="PATH",
+        help="measure the package of another checkout beside this one's",
+    )
     choices = [*LABELS, PENDING, IMPORT]
     parser.add_argument(
         "--only",
@@ -279,7 +311,33 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         choices=choices,
         help=f"measure only these of: {', '.join(choices)}",
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.against is not None and not set(options.only or ()).issubset(OWN):
+        parser.error(f"--against measures only: {', '.join(OWN)}")
+    return options
+
+
+def _against(
+    checkout: Path, names: Sequence[str], effort: Effort, show: Callable[..., None]
+) -> int:
+    """Measure rows in both checkouts; 1 where one of them could not be measured."""
+    try:
+        with nginx_sink() as sink, against.places(checkout) as where:
+
+            def measure(name: str, place: Path) -> tuple[float, float]:
+                measured = run_subject(name, sink, effort, tls=False, place=place)
+                return measured.rate, measured.cost
+
+            compared = against.compare(names, effort.rounds, where, measure)
+    except BenchmarkError as error:
+        note(f"left out: {error}")
+        return 1
+    show(
+        f"Against {checkout}: medians, rounds of {effort.seconds:g} s: {effort.rounds}",
+        against.HEADER,
+        against.compared_rows(LABELS, compared),
+    )
+    return 0 if len(compared) == len(names) else 1
 
 
 def _throughput(

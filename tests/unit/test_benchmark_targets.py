@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from benchmarks import throughput
-from benchmarks.harness import NotInstalledError
+from benchmarks.against import Places, compare, compared_rows
+from benchmarks.harness import BenchmarkError, NotInstalledError
 from benchmarks.measuring import WarmUp
 from benchmarks.pending import EVENTS, Pending
 from benchmarks.targets import (
@@ -129,6 +132,32 @@ class TestWarmUp:
         assert not WarmUp().is_over(costs[:-1])
         assert WarmUp().is_over(costs)
         assert not WarmUp().is_level(costs)
+
+
+class TestAgainst:
+    where = Places(Path("here"), Path("there"))
+
+    def test_checkouts_take_turns_and_rows_have_the_ratios_of_the_rounds(self):
+        asked = []
+        costs = iter([10.0, 20.0, 20.0, 20.0])
+
+        def measure(row: str, place: Path) -> tuple[float, float]:
+            asked.append(place.name)
+            return 100.0, next(costs)
+
+        compared = compare(["trigger"], 2, self.where, measure)
+        assert asked == ["here", "there", "there", "here"]
+        [row] = compared_rows({"trigger": "Pusher"}, compared)
+        ratios = (f"0.75 {TIMES}", f"0.50 {TIMES}", f"1.00 {TIMES}")
+        assert row == ("Pusher", "20.0", "15.0", *ratios, f"1.00 {TIMES}")
+
+    def test_row_that_one_checkout_does_not_have_is_left_out(self):
+        def measure(row: str, place: Path) -> tuple[float, float]:
+            if (row, place.name) == ("publish", "there"):
+                raise BenchmarkError("no such method")
+            return 1.0, 1.0
+
+        assert list(compare(["trigger", "publish"], 2, self.where, measure)) == ["trigger"]
 
 
 class TestExitCode:
