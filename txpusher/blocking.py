@@ -72,7 +72,7 @@ class BlockingPusher:
 
     def _use(self, pusher: Pusher) -> None:
         self._pusher = pusher
-        self._api = pusher._api
+        self._api = pusher.api
 
     @classmethod
     def from_url(cls, url: str, **options: Unpack[ClientOptions]) -> Self:
@@ -99,7 +99,7 @@ class BlockingPusher:
         # it, and encoding is not for the reactor to wait for.
         request = build_request(build, *arguments)
         wait = wait_for_query if request.method == "GET" else wait_for
-        return wait(self._pusher._transport.send, request)
+        return wait(self._pusher.transport.send, request)
 
     @property
     def config(self) -> Config:

@@ -135,6 +135,18 @@ class Pusher:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
+    # For the modules of this package; no part of what users may rely on.
+
+    @property
+    def api(self) -> Api:
+        """The endpoints of the app, as the package's own modules use them."""
+        return self._api
+
+    @property
+    def transport(self) -> Transport:
+        """The transport that sends the requests, as the package's own modules use it."""
+        return self._transport
+
     def _send(self, build: Callable[..., ApiRequest], *arguments: Any) -> Reply:
         try:
             request = build_request(build, *arguments)

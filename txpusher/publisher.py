@@ -78,8 +78,8 @@ class BatchPublisher:
             )
         check_whole_number("max_pending", max_pending, 0)
         check_bool("ordered", ordered)
-        self._api = pusher._api
-        self._transport = pusher._transport
+        self._api = pusher.api
+        self._transport = pusher.transport
         self._max_pending = max_pending
         self._scheduler: Scheduler[_Event] = Scheduler(
             batch_size=pusher.config.max_batch_size,
@@ -195,7 +195,7 @@ class BatchPublisher:
     def _send(self, batch: Batch[_Event]) -> None:
         request = self._api.batch([event.item for event in batch.tickets])
         try:
-            sent = self._transport.send(request, bounded=False)
+            sent = self._transport.send_unbounded(request)
         except Exception as error:
             # It is not meant to raise, and yet no event may wait for ever.
             sent = fail(

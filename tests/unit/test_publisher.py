@@ -17,14 +17,14 @@ class TestSendThatRaises:
     def broken(self, monkeypatch):
         """A publisher whose next request raises a RuntimeError, and what it sends with."""
         pusher, client = held_pusher()
-        transport = pusher._transport
-        send = transport.send
+        transport = pusher.transport
+        send = transport.send_unbounded
 
         def raise_once(*arguments, **options):
-            monkeypatch.setattr(transport, "send", send)
+            monkeypatch.setattr(transport, "send_unbounded", send)
             raise RuntimeError("broken")
 
-        monkeypatch.setattr(transport, "send", raise_once)
+        monkeypatch.setattr(transport, "send_unbounded", raise_once)
         return BatchPublisher(pusher), client
 
     def test_the_events_of_the_batch_fail(self, broken):

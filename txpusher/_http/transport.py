@@ -75,12 +75,17 @@ class Transport:
     def sender(self) -> Sender:
         """Made for the first request: until then no reactor is looked up."""
         if self._sender is None:
-            if self._reactor is None:
-                from twisted.internet import reactor
-
-                self._reactor = reactor
-            self._sender = Sender(self.config, self._reactor, self._http_client, self._clock)
+            self._sender = Sender(self.config, self.reactor, self._http_client, self._clock)
         return self._sender
+
+    @property
+    def reactor(self) -> Any:
+        """The reactor that was given, else the running one, which is imported now."""
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        return self._reactor
 
     def stats(self) -> Stats:
         """A snapshot."""
@@ -95,14 +100,27 @@ class Transport:
             retried=self.retried,
         )
 
-    def send(self, request: ApiRequest, *, bounded: bool = True) -> Deferred[dict[str, Any]]:
+    def send(self, request: ApiRequest) -> Deferred[dict[str, Any]]:
         """
-        The decoded reply to *request*, in time.
+        Send *request*, unless ``max_pending`` operations wait already.
 
-        :param bounded: Whether ``max_pending`` applies.
-
-        Fails with a PusherError, or with CancelledError when it is cancelled.
+        :return: A Deferred that fires with the decoded reply, or fails with a
+            PusherError, or with CancelledError when it is cancelled.
         """
+        return self._accept(request, bounded=True)
+
+    def send_unbounded(self, request: ApiRequest) -> Deferred[dict[str, Any]]:
+        """
+        Send *request*, however many operations wait.
+
+        BatchPublisher bounds its events itself, and has at most ``max_connections``
+        requests under way.
+
+        :return: As :meth:`send`.
+        """
+        return self._accept(request, bounded=False)
+
+    def _accept(self, request: ApiRequest, *, bounded: bool) -> Deferred[dict[str, Any]]:
         if self._closing is not None:
             self.failed += 1
             return fail(ClosedError("the client is closed"))
