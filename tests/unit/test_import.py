@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+
+import txpusher
 
 from .helpers import MASTER_KEY_BASE64
 
 LATE = ["twisted.internet.reactor", "nacl", "crochet"]
+HEAVY = ["twisted", "treq", "OpenSSL", "cryptography", "attr", "asyncio", *LATE]
 
 
-def loaded_by(code: str) -> list[str]:
-    """Which of the modules that are imported late a new interpreter has after *code*."""
-    check = f"import sys; print([name for name in {LATE!r} if name in sys.modules])"
+def loaded_by(code: str, names: list[str] = LATE) -> list[str]:
+    """Which modules of *names* a new interpreter has after *code*."""
+    check = f"import sys; print([name for name in {names!r} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{check}"],
         capture_output=True,
@@ -61,3 +67,57 @@ def test_encryption_alone_needs_pynacl():
 def test_public_names_exist():
     code = "import txpusher; assert all(hasattr(txpusher, name) for name in txpusher.__all__)"
     assert loaded_by(code) == []
+
+
+def test_package_alone_imports_nothing_heavy():
+    code = "import txpusher; txpusher.__version__, dir(txpusher), txpusher.__all__"
+    assert loaded_by(code, HEAVY) == []
+
+
+def test_errors_alone_import_neither_twisted_nor_treq():
+    assert loaded_by("from txpusher import PusherError", ["twisted", "treq"]) == []
+
+
+def test_package_imports_none_of_the_places_of_use():
+    code = "from txpusher import *; assert Pusher and trigger"
+    names = [
+        f"txpusher.{name}" for name in ("web", "scrapy", "subscriber", "server", "testing")
+    ]
+    assert loaded_by(code, names) == []
+
+
+def test_type_checkers_are_told_the_same_names_as_python():
+    tree = ast.parse(Path(txpusher.__file__).read_text(encoding="utf-8"))
+    [checked] = [
+        node.body
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    told = {
+        alias.asname: node.module
+        for node in checked
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert sorted(told) == sorted({*txpusher.__all__} - {"__version__"})
+    for name, module in told.items():
+        value = getattr(import_module(module), name)
+        assert txpusher.__getattr__(name) is value
+
+
+@pytest.mark.parametrize(
+    "module", ["blocking", "client", "config", "errors", "publisher", "retry"]
+)
+def test_public_module_is_an_attribute_without_an_import_of_its_own(module):
+    assert loaded_by(f"import txpusher; txpusher.{module}.__name__") == []
+
+
+def test_unknown_name_is_an_attribute_error_that_names_it():
+    with pytest.raises(AttributeError, match="module 'txpusher' has no attribute 'Pushr'"):
+        txpusher.Pushr  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'Pushr'"):
+        from txpusher import Pushr  # noqa: F401
+
+
+def test_dir_lists_names_and_modules():
+    assert {"__version__", "errors", *txpusher.__all__} <= {*dir(txpusher)}
