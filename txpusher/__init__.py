@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         BlockingCallError as BlockingCallError,
         ClosedError as ClosedError,
         ConfigurationError as ConfigurationError,
+        ConnectionClosedError as ConnectionClosedError,
         ForbiddenError as ForbiddenError,
         HTTPError as HTTPError,
         InvalidRequestError as InvalidRequestError,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
         RateLimitedError as RateLimitedError,
         RequestTimeoutError as RequestTimeoutError,
         ServerError as ServerError,
+        SubscriptionError as SubscriptionError,
         WebHookError as WebHookError,
     )
     from txpusher.publisher import BatchPublisher as BatchPublisher
@@ -110,6 +112,7 @@ _NAMES = {
         "BlockingCallError",
         "ClosedError",
         "ConfigurationError",
+        "ConnectionClosedError",
         "ForbiddenError",
         "HTTPError",
         "InvalidRequestError",
@@ -121,6 +124,7 @@ _NAMES = {
         "RateLimitedError",
         "RequestTimeoutError",
         "ServerError",
+        "SubscriptionError",
         "WebHookError",
     ),
     "txpusher.publisher": ("BatchPublisher",),

@@ -8,12 +8,14 @@ others make a validator for ``attrs.field(validator=...)`` of the same check.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
 import attrs
 
 from txpusher._text import as_plain_str, short_repr, with_type
+from txpusher._urls import is_raw_path, redacted_repr
 from txpusher.errors import ConfigurationError
 
 #: The longest time that a setting may ask for, in seconds.  More cannot be meant.
@@ -87,6 +89,57 @@ def check_identifier(name: str, value: object) -> None:
         raise ConfigurationError(f"{name} must not contain spaces or control characters")
 
 
+def check_cluster(name: str, value: object) -> None:
+    """Refuse a *value* that cannot be a part of the host names of Pusher's clusters."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,50}", value):
+        raise ConfigurationError(
+            f"{name} must be letters, digits and hyphens, not {redacted_repr(value)}"
+        )
+
+
+def check_tls_policy(name: str, value: object) -> None:
+    """Refuse a *value* that does not provide ``IPolicyForHTTPS``."""
+    from twisted.web.iweb import IPolicyForHTTPS
+
+    if not IPolicyForHTTPS.providedBy(value):
+        raise ConfigurationError(
+            f"{name} must provide IPolicyForHTTPS, not be a {type(value).__name__}"
+        )
+
+
+def port_or_zero(value: int | None) -> int:
+    """
+    Return the setting ``port``, 0 for None: the default depends on other settings.
+
+    :raises ConfigurationError: It is not an int from 1 to 65535.
+    """
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
+        raise ConfigurationError(
+            f"port must be an int from 1 to 65535, not {short_repr(value)}"
+        )
+    return value
+
+
+def clean_path_prefix(value: object) -> str:
+    """
+    Return the setting ``path_prefix`` with one slash before it and none behind it.
+
+    :raises ConfigurationError: It is not the path of a URL.
+    """
+    if not isinstance(value, str):
+        raise ConfigurationError(f"path_prefix must be a str, not {type(value).__name__}")
+    path = f"/{value.strip('/')}"
+    if path == "/":
+        return ""
+    if "//" in path or not is_raw_path(path):
+        raise ConfigurationError(
+            f"path_prefix must be a plain URL path, not {redacted_repr(value)}"
+        )
+    return path
+
+
 def _named(check: Callable[[str, Any], None], owner: str) -> Validator:
     prefix = f"{owner}." if owner else ""
 
@@ -129,3 +182,13 @@ def function() -> Validator:
 def identifier() -> Validator:
     """Make a validator of :func:`check_identifier`."""
     return _named(check_identifier, "")
+
+
+def cluster_name() -> Validator:
+    """Make a validator of :func:`check_cluster`."""
+    return _named(check_cluster, "")
+
+
+def tls_policy() -> Validator:
+    """Make a validator of :func:`check_tls_policy`."""
+    return _named(check_tls_policy, "")

@@ -7,7 +7,6 @@ A :class:`Config` is plain frozen data: no connection, no clock, no reactor.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -15,24 +14,25 @@ import attrs
 
 from txpusher._interfaces import JsonDumps, JsonLoads
 from txpusher._protocol.encryption import decode_master_key
-from txpusher._text import short_repr
 from txpusher._urls import (
     Proxy,
     clean_host,
     env_settings,
-    is_raw_path,
     parse_proxy,
     quote_segment,
-    redacted_repr,
     url_settings,
 )
 from txpusher._validators import (
     boolean,
+    clean_path_prefix,
+    cluster_name,
     function,
     identifier,
     instance_of,
     plain_str,
+    port_or_zero,
     seconds,
+    tls_policy,
     whole_number,
 )
 from txpusher.errors import ConfigurationError
@@ -76,15 +76,6 @@ class Options(TypedDict, total=False):
     endpoint: IStreamClientEndpoint | None
 
 
-def _tls_policy(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    from twisted.web.iweb import IPolicyForHTTPS
-
-    if not IPolicyForHTTPS.providedBy(value):
-        raise ConfigurationError(
-            f"tls_policy must provide IPolicyForHTTPS, not be a {type(value).__name__}"
-        )
-
-
 def _endpoint(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     from twisted.internet.interfaces import IStreamClientEndpoint
 
@@ -94,38 +85,8 @@ def _endpoint(instance: object, attribute: attrs.Attribute[Any], value: object) 
         )
 
 
-def _cluster(instance: object, attribute: attrs.Attribute[str], value: object) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,50}", value):
-        raise ConfigurationError(
-            f"cluster must be letters, digits and hyphens, not {redacted_repr(value)}"
-        )
-
-
 def _host(value: str | None) -> str:
     return "" if value is None else clean_host("host", value)
-
-
-def _port(value: int | None) -> int:
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
-        raise ConfigurationError(
-            f"port must be an int from 1 to 65535, not {short_repr(value)}"
-        )
-    return value
-
-
-def _clean_prefix(value: object) -> str:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"path_prefix must be a str, not {type(value).__name__}")
-    path = f"/{value.strip('/')}"
-    if path == "/":
-        return ""
-    if "//" in path or not is_raw_path(path):
-        raise ConfigurationError(
-            f"path_prefix must be a plain URL path, not {redacted_repr(value)}"
-        )
-    return path
 
 
 @attrs.frozen
@@ -178,12 +139,12 @@ class Config:
         default="", converter=plain_str, validator=identifier(), repr=False
     )
     cluster: str = attrs.field(
-        default="mt1", kw_only=True, converter=plain_str, validator=_cluster
+        default="mt1", kw_only=True, converter=plain_str, validator=cluster_name()
     )
     host: str = attrs.field(default=None, kw_only=True, converter=_host)
-    port: int = attrs.field(default=None, kw_only=True, converter=_port)
+    port: int = attrs.field(default=None, kw_only=True, converter=port_or_zero)
     use_tls: bool = attrs.field(default=True, kw_only=True, validator=boolean())
-    path_prefix: str = attrs.field(default="", kw_only=True, converter=_clean_prefix)
+    path_prefix: str = attrs.field(default="", kw_only=True, converter=clean_path_prefix)
     sign_path_prefix: bool = attrs.field(default=False, kw_only=True, validator=boolean())
     encryption_master_key_base64: str | None = attrs.field(
         default=None, kw_only=True, repr=False
@@ -208,7 +169,7 @@ class Config:
     json_dumps: JsonDumps = attrs.field(default=json_dumps, kw_only=True, validator=function())
     json_loads: JsonLoads = attrs.field(default=json.loads, kw_only=True, validator=function())
     tls_policy: IPolicyForHTTPS | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(_tls_policy)
+        default=None, kw_only=True, validator=attrs.validators.optional(tls_policy())
     )
     endpoint: IStreamClientEndpoint | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(_endpoint)

@@ -20,7 +20,9 @@ The exceptions of txpusher, in one tree.
     │   ├── PayloadTooLargeError      413
     │   ├── RateLimitedError          429
     │   └── ServerError               5xx
-    └── WebHookError                  a webhook that cannot be trusted or read
+    ├── WebHookError                  a webhook that cannot be trusted or read
+    ├── SubscriptionError             a subscription or a sign-in was refused
+    └── ConnectionClosedError         the server has ended a Subscriber for good
 
 Every one says in ``maybe_delivered`` whether the server may have acted on the
 operation that failed.  No message or repr holds a key, a secret or a
@@ -38,6 +40,7 @@ __all__ = [
     "BlockingCallError",
     "ClosedError",
     "ConfigurationError",
+    "ConnectionClosedError",
     "ForbiddenError",
     "HTTPError",
     "InvalidRequestError",
@@ -49,6 +52,7 @@ __all__ = [
     "RateLimitedError",
     "RequestTimeoutError",
     "ServerError",
+    "SubscriptionError",
     "WebHookError",
 ]
 
@@ -204,6 +208,42 @@ class ServerError(APIError):
 
 class WebHookError(PusherError):
     """A webhook whose signature is not valid, or whose body cannot be read."""
+
+
+class SubscriptionError(PusherError):
+    """
+    A subscription or a sign-in was refused, by the server or by the authorizer.
+
+    :ivar channel: The name of the channel, None for a sign-in.
+    :ivar status: The HTTP status that the refusal came with, None without one.
+    :ivar reason: The words of the server or of the authorizer, signatures replaced.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        channel: str | None = None,
+        status: int | None = None,
+        reason: str = "",
+        maybe_delivered: bool = False,
+    ) -> None:
+        super().__init__(message, maybe_delivered=maybe_delivered)
+        self.channel = channel
+        self.status = status
+        self.reason = reason
+
+
+class ConnectionClosedError(PusherError):
+    """
+    The server has ended the connection of a Subscriber and wants no other one.
+
+    :ivar code: The close code of the WebSocket, 4000 to 4099; 0 where there was none.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, maybe_delivered: bool = False) -> None:
+        super().__init__(message, maybe_delivered=maybe_delivered)
+        self.code = code
 
 
 _BY_STATUS: dict[int, type[APIError]] = {

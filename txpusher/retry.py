@@ -91,9 +91,14 @@ class RetryPolicy:
         retry_after: float = getattr(error, "retry_after", None) or 0.0
         if retry_after > MAX_RETRY_AFTER:
             return None
-        return max(retry_after, self._backoff(retries))
+        return max(retry_after, self.backoff(retries))
 
-    def _backoff(self, retries: int) -> float:
+    def backoff(self, retries: int) -> float:
+        """
+        Return the seconds to wait after *retries* repetitions have failed, with jitter.
+
+        :param retries: 0 before the first repetition.
+        """
         from twisted.application.internet import backoffPolicy
 
         longest = backoffPolicy(self.initial_delay, self.max_delay, 2.0, jitter=lambda: 0.0)

@@ -13,6 +13,7 @@ from txpusher.errors import (
     AuthenticationError,
     BadRequestError,
     BlockingCallError,
+    ConnectionClosedError,
     ForbiddenError,
     HTTPError,
     InvalidRequestError,
@@ -23,6 +24,7 @@ from txpusher.errors import (
     RateLimitedError,
     RequestTimeoutError,
     ServerError,
+    SubscriptionError,
     error_class_for,
 )
 
@@ -131,3 +133,14 @@ def test_errors_survive_the_way_to_another_process(kind):
 
 def test_repr_of_an_api_error_does_not_quote_the_body():
     assert "teapot" not in repr(APIError("why", status=418, body="teapot"))
+
+
+def test_subscription_error_says_which_channel_was_refused_and_why():
+    error = SubscriptionError("no", channel="private-a", status=403, reason="banned")
+    assert (error.channel, error.status, error.reason) == ("private-a", 403, "banned")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.channel, copy.status, copy.reason) == ("private-a", 403, "banned")
+
+
+def test_connection_closed_error_has_the_close_code():
+    assert ConnectionClosedError("gone", code=4001).code == 4001
