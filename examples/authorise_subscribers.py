@@ -11,7 +11,7 @@ A browser is to call the two endpoints here::
 Listens on the port given, or 8000::
 
     txpusher serve     # then, in another terminal:
-    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/app-id
+    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/1
     python authorise_subscribers.py 8000
 """
 

@@ -6,7 +6,7 @@ Both ends share the connections and the limits of one ``Pusher``.
 ::
 
     txpusher serve     # then, in another terminal:
-    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/app-id
+    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/1
     python blocking_threads.py
 """
 

@@ -4,7 +4,7 @@ Publish a thousand events in few requests, each with its own outcome.
 ::
 
     txpusher serve     # then, in another terminal:
-    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/app-id
+    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/1
     python many_events.py
 """
 

@@ -8,7 +8,7 @@ with ``--once`` it publishes three, prints the metrics and ends.  Needs
 ::
 
     txpusher serve     # then, in another terminal:
-    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/app-id
+    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/1
     python metrics.py 8000
 """
 

@@ -4,7 +4,7 @@ Publish to one channel, to several, in a batch and to a user, with ``await``.
 ::
 
     txpusher serve     # then, in another terminal:
-    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/app-id
+    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/1
     python publish_with_await.py
 """
 

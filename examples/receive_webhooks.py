@@ -4,7 +4,7 @@ Receive webhooks with twisted.web.
 Listens on the port given, or 8000; have the server send its webhooks there::
 
     txpusher serve --webhook http://127.0.0.1:8000/webhooks     # then, in another terminal:
-    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/app-id
+    export PUSHER_URL=http://app-key:app-secret@127.0.0.1:6001/apps/1
     python receive_webhooks.py 8000
 """
 

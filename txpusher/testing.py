@@ -1,104 +1,89 @@
 """
-For the tests of programs that use txpusher: a Channels server in one line.
+For the tests of programs that use txpusher: a Channels server, or a client without one.
 
-With pytest-twisted::
+:class:`RunningServer` runs a server in the process of the test, for suites with Twisted;
+:class:`BlockingRunningServer` runs it in a process of its own, for suites without;
+:class:`FakePusher` is a client that sends nothing and remembers what it was given.
 
-    @pytest_twisted.async_yield_fixture
-    async def channels():
-        server = await RunningServer.start()
-        yield server
-        await server.stop()
+With pytest-twisted, the fixture ``channels_server`` is a :class:`RunningServer`::
 
     @pytest_twisted.ensureDeferred
-    async def test_order_is_announced(channels):
-        await announce_order(channels.pusher(), number=7)
-        event = await channels.wait_for_event("orders", "created")
+    async def test_order_is_announced(channels_server):
+        await announce_order(channels_server.pusher(), number=7)
+        event = await channels_server.wait_for_event("orders", "created")
         assert event.data == {"number": 7}
 
 With trial::
 
     class OrderTests(TestCase):
         async def test_order_is_announced(self):
-            channels = await RunningServer.start()
-            self.addCleanup(channels.stop)
+            server = await RunningServer.start()
+            self.addCleanup(server.stop)
             ...
 
-The server listens on a free port of 127.0.0.1; nothing leaves the machine.
-Needs the extra ``txpusher[server]``.
+With pytest alone, the fixture ``blocking_channels_server`` is a
+:class:`BlockingRunningServer`; with anything else::
+
+    with BlockingRunningServer.start() as server:
+        announce_order(server.pusher(), number=7)
+        assert server.wait_for_event("orders", "created").data == {"number": 7}
+
+The servers listen on a free port of 127.0.0.1; nothing leaves the machine.  They need the
+extra ``txpusher[server]``, :class:`FakePusher` does not.
 """
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 
-from txpusher._protocol.encryption import decode_master_key, decrypt, is_encrypted
-from txpusher.server import Activity, App, ChannelsServer
+from txpusher._testing_memory import (
+    AcceptedEvent,
+    ClientEvent,
+    Memory,
+    SignedInClient,
+    SubscribedClient,
+    Wish,
+)
+from txpusher.errors import ClosedError
+from txpusher.server import App, ChannelsServer
 
 if TYPE_CHECKING:
-    from txpusher.client import Pusher
+    from typing_extensions import Unpack
 
-__all__ = ["AcceptedEvent", "RunningServer"]
+    from txpusher.client import ClientOptions, Pusher
 
+__all__ = [
+    "AcceptedEvent",
+    "ClientEvent",
+    "RunningServer",
+    "SignedInClient",
+    "SubscribedClient",
+]
 
-@attrs.frozen
-class AcceptedEvent:
-    """
-    An event that the server accepted over its HTTP API.
-
-    :ivar channel: The channel's name; an event to several channels is several.
-    :ivar name: The event's name.
-    :ivar data: What was published: the value where it went out as JSON, else
-        the text.  Of an encrypted channel, what it decrypts to, where the server
-        was given the key, else what went over the wire.
-    :ivar raw_data: The text that went over the wire.
-    :ivar socket_id: The connection that was left out, None for none.
-    """
-
-    channel: str
-    name: str
-    data: Any
-    raw_data: str
-    socket_id: str | None = None
-
-
-@attrs.frozen(eq=False)
-class _Waiter:
-    """A wait_for_event() that nothing has satisfied yet."""
-
-    channel: str | None
-    name: str | None
-    deferred: Deferred[AcceptedEvent]
-
-    def wants(self, event: AcceptedEvent) -> bool:
-        return self.channel in (None, event.channel) and self.name in (None, event.name)
+T = TypeVar("T")
 
 
 class RunningServer:
     """
-    A server with one app, and a memory of what was published on it.
+    A server with one app in a test, and a memory of what happened on it.
 
-    Made by :meth:`start`.
+    :meth:`start` makes one.
 
-    :ivar server: The :class:`~txpusher.server.ChannelsServer`.
-    :ivar app: Its :class:`~txpusher.server.App`.
-    :ivar events: Every :class:`AcceptedEvent` so far, in order.
+    :ivar server: The :class:`~txpusher.server.ChannelsServer` itself.
+    :ivar app: The :class:`~txpusher.server.App`.
     """
 
     def __init__(self, app: App, master_key_base64: str | None, reactor: Any) -> None:
         self.app = app
         self.server = ChannelsServer([app])
-        self.events: list[AcceptedEvent] = []
-        self._untaken: list[AcceptedEvent] = []
-        self._waiters: list[_Waiter] = []
+        self._memory = Memory(master_key_base64)
         self._clients: list[Pusher] = []
         self._reactor = reactor
         self._key_text = master_key_base64
-        self._key = None if master_key_base64 is None else decode_master_key(master_key_base64)
-        self.server.add_observer(self._observe)
+        self.server.add_observer(self._memory.observe)
 
     @classmethod
     def start(
@@ -111,24 +96,31 @@ class RunningServer:
         """
         Start a server on a free port of 127.0.0.1.
 
-        :param app: The app, by default one with the id ``"app-id"``, the key
-            ``"app-key"`` and the secret ``"app-secret"``.
-        :param encryption_master_key_base64: The key of encrypted channels: what
-            is published there can then be read in :attr:`events`, and
-            :meth:`pusher` has it too.
+        :param app: The app, by default ``App("1", "app-key", "app-secret")``, the app of
+            ``txpusher serve`` too.
+        :param encryption_master_key_base64: The key of encrypted channels, with which
+            :attr:`events` shows their data decrypted; :meth:`pusher` gets the key too.
         :param reactor: The reactor, by default the one that is installed.
-        :return: Fires with the running server; fails with a ConfigurationError
-            where a setting is wrong or an extra is not installed.
+        :return: A Deferred that fires with the running server.  The Deferred fails with a
+            ConfigurationError where a setting is wrong or the extra is not installed.
         """
         return Deferred.fromCoroutine(cls._start(app, encryption_master_key_base64, reactor))
 
     @classmethod
     async def _start(cls, app: App | None, key: str | None, reactor: Any) -> RunningServer:
-        if app is None:
-            app = App("app-id", "app-key", "app-secret")
-        running = cls(app, key, reactor)
+        running = cls(default_app() if app is None else app, key, reactor)
         await running.server.listen(reactor=reactor)
         return running
+
+    @property
+    def events(self) -> list[AcceptedEvent]:
+        """Every event that the HTTP API has accepted so far, in order."""
+        return self._memory.events
+
+    @property
+    def client_events(self) -> list[ClientEvent]:
+        """Every ``client-`` event that subscribers have sent so far, in order."""
+        return self._memory.client_events
 
     @property
     def url(self) -> str:
@@ -137,24 +129,24 @@ class RunningServer:
 
     @property
     def host(self) -> str:
-        """Where the server listens, for WebSocket clients too."""
+        """The address that the server listens on, for WebSocket clients too."""
         return self.server.host
 
     @property
     def port(self) -> int:
-        """The TCP port, for WebSocket clients too."""
+        """The TCP port that the server listens on, for WebSocket clients too."""
         return self.server.port
 
-    def pusher(self, **options: Any) -> Pusher:
+    def pusher(self, **options: Unpack[ClientOptions]) -> Pusher:
         """
-        A client of this server; :meth:`stop` closes it.
+        Return a new client of this server; :meth:`stop` closes the client.
 
-        :param options: Any setting of a :class:`~txpusher.Pusher`; one given
-            here wins.
+        :param options: Any setting of a :class:`~txpusher.Pusher`, which wins over the
+            server's own.
         """
         from txpusher.client import Pusher
 
-        settings = {
+        settings: Any = {
             "encryption_master_key_base64": self._key_text,
             "reactor": self._reactor,
             **options,
@@ -167,47 +159,85 @@ class RunningServer:
         self, channel: str | None = None, name: str | None = None, timeout: float = 5.0
     ) -> Deferred[AcceptedEvent]:
         """
-        The next event on a channel, or of a name, or at all.
+        Wait for an event that the program under test publishes.
 
-        Every event is handed out once.  The oldest that fits and was not handed
-        out yet is, and only where there is none is one waited for: so a test may
-        act first and wait afterwards, and misses nothing.  Waiting twice gives
-        two events; :attr:`events` has them all the same.
+        Each event is handed out once, the oldest that fits first, so that a test may act
+        first and wait afterwards and still misses nothing.  Waiting twice needs two events;
+        :attr:`events` keeps them all.
 
         :param channel: The channel's name, None for any.
         :param name: The event's name, None for any.
         :param timeout: Seconds.
-        :return: Fires with an :class:`AcceptedEvent`; fails with an
-            AssertionError that lists what did come, where nothing fits in time.
-            May be cancelled.
+        :return: A Deferred that fires with an :class:`AcceptedEvent`.  Where no event fits
+            in time, the Deferred fails with an AssertionError that lists the events that
+            did come.  The Deferred may be cancelled.
         """
-        result: Deferred[AcceptedEvent] = Deferred(lambda _: self._waiters.remove(waiter))
-        waiter = _Waiter(channel, name, result)
-        for event in self._untaken:
-            if waiter.wants(event):
-                self._untaken.remove(event)
-                result.callback(event)
-                return result
-        self._waiters.append(waiter)
-        self._fail_after(timeout, waiter)
-        return result
+        return self._wait(self._memory.event(channel, name), timeout)
+
+    def wait_for_client_event(
+        self, channel: str | None = None, name: str | None = None, timeout: float = 5.0
+    ) -> Deferred[ClientEvent]:
+        """
+        Wait for a ``client-`` event that a subscriber sends to the others.
+
+        The arguments, the order and the errors are those of :meth:`wait_for_event`.
+
+        :return: A Deferred that fires with a :class:`ClientEvent`.
+        """
+        return self._wait(self._memory.client_event(channel, name), timeout)
+
+    def wait_for_subscription(
+        self, channel: str, timeout: float = 5.0, *, count: int = 1
+    ) -> Deferred[tuple[SubscribedClient, ...]]:
+        """
+        Wait until a channel has subscribers, so that an event published now reaches them.
+
+        The subscribers of this moment count: a connection that came and left again does not,
+        and one that came before the call does.
+
+        :param channel: The channel's name.
+        :param timeout: Seconds.
+        :param count: The least number of connections; 0 waits until nobody is subscribed.
+        :return: A Deferred that fires with the :class:`SubscribedClient` of each
+            subscription, the oldest first.  The Deferred fails with an AssertionError that
+            says who is subscribed where they are too few in time, and with an
+            InvalidRequestError for a *count* that is none.  The Deferred may be cancelled.
+        """
+        try:
+            wish = self._memory.subscription(channel, count)
+        except ValueError:
+            return fail()
+        return self._wait(wish, timeout)
+
+    def wait_for_sign_in(
+        self, user_id: str | None = None, timeout: float = 5.0
+    ) -> Deferred[SignedInClient]:
+        """
+        Wait until a connection is signed in, so that ``send_to_user`` reaches the user.
+
+        :param user_id: The user's id, None for any.
+        :param timeout: Seconds.
+        :return: A Deferred that fires with the oldest :class:`SignedInClient` that fits and
+            is still connected, and fails with an AssertionError as in :meth:`wait_for_event`.
+        """
+        return self._wait(self._memory.sign_in(user_id), timeout)
 
     def forget_events(self) -> None:
-        """Begin anew: :attr:`events` is empty, and what came so far is not waited for."""
-        self.events.clear()
-        self._untaken.clear()
+        """Empty :attr:`events` and :attr:`client_events`; nobody waits for what they held."""
+        self._memory.forget()
 
     def stop(self) -> Deferred[None]:
         """
         Close the clients that :meth:`pusher` made, then the server.
 
-        :return: Fires with None when the reactor has nothing left of either.
+        Whatever waits is cancelled.
+
+        :return: A Deferred that fires with None when the reactor has nothing left of either.
         """
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for waiter in list(self._waiters):
-            waiter.deferred.cancel()
+        self._memory.close()
         clients, self._clients = self._clients, []
         try:
             for client in clients:
@@ -215,61 +245,28 @@ class RunningServer:
         finally:
             await self.server.stop()
 
-    def _fail_after(self, seconds: float, waiter: _Waiter) -> None:
-        reactor = self._reactor
-        if reactor is None:
-            from twisted.internet import reactor
-
-        def fail() -> None:
-            self._waiters.remove(waiter)
-            waiter.deferred.errback(AssertionError(self._nothing_came(waiter, seconds)))
-
-        call = reactor.callLater(seconds, fail)
-
-        def cancel_timeout(result: Any) -> Any:
-            if call.active():
-                call.cancel()
+    def _wait(self, wish: Wish[T], timeout: float) -> Deferred[T]:
+        result: Deferred[T] = Deferred(lambda _: self._memory.give_up(wish))
+        try:
+            self._memory.wait(wish, result.callback, result.cancel)
+        except ClosedError:
+            return fail()
+        if result.called:
             return result
 
-        waiter.deferred.addBoth(cancel_timeout)
+        def say_what_came(_: T | Failure, seconds: float) -> T:
+            raise wish.failure(seconds)
 
-    def _nothing_came(self, waiter: _Waiter, seconds: float) -> str:
-        what = "event" if waiter.name is None else f"event {waiter.name!r}"
-        where = "" if waiter.channel is None else f" on channel {waiter.channel!r}"
-        latest = [f"{event.name!r} on {event.channel!r}" for event in self.events[-10:]]
-        came = ", ".join(["...", *latest] if len(self.events) > 10 else latest)
-        came = came or "nothing"
-        return f"no {what}{where} within {seconds:g} seconds; accepted so far: {came}"
+        return result.addTimeout(timeout, self._clock(), say_what_came)
 
-    def _observe(self, activity: Activity) -> None:
-        if activity.kind != "event":
-            return
-        event = self._accepted(
-            activity.channel or "",
-            activity.event or "",
-            activity.data or "",
-            activity.socket_id,
-        )
-        self.events.append(event)
-        for waiter in self._waiters:
-            if waiter.wants(event):
-                self._waiters.remove(waiter)
-                waiter.deferred.callback(event)
-                return
-        self._untaken.append(event)
+    def _clock(self) -> Any:
+        if self._reactor is None:
+            from twisted.internet import reactor
 
-    def _accepted(
-        self, channel: str, name: str, raw: str, socket_id: str | None
-    ) -> AcceptedEvent:
-        text = raw
-        if self._key is not None and is_encrypted(channel):
-            try:
-                text = decrypt(channel, raw, self._key)
-            except Exception:
-                # It was made with another key; what came is the best there is.
-                text = raw
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError):
-            data = text
-        return AcceptedEvent(channel, name, data, raw, socket_id)
+            return reactor
+        return self._reactor
+
+
+def default_app() -> App:
+    """Return the app of every server in a test, the app of ``txpusher serve`` too."""
+    return App("1", "app-key", "app-secret")

@@ -62,7 +62,7 @@ class Sink(Resource):
         self.events: list[Published] = []
         self._listening = reactor.listenTCP(0, Site(self), interface="127.0.0.1")
         port = self._listening.getHost().port
-        self.url = f"http://app-key:app-secret@127.0.0.1:{port}/apps/app-id"
+        self.url = f"http://app-key:app-secret@127.0.0.1:{port}/apps/1"
 
     def stop(self) -> Deferred[None]:
         return self._listening.stopListening()
@@ -218,7 +218,7 @@ async def test_a_failure_is_told_with_callbacks(server):
     if isinstance(server, Sink):
         pytest.skip("the sink believes everyone")
     printed = await run("publish_with_callbacks.py", url, exit_code=1)
-    assert printed.startswith("not published: POST /apps/app-id/events: status 401")
+    assert printed.startswith("not published: POST /apps/1/events: status 401")
     assert published(server) == []
 
 
@@ -264,7 +264,7 @@ async def test_chain_operations_with_no_server():
     server = Sink()
     await server.stop()
     printed = await run("chain_operations.py", server.url)
-    assert printed.startswith("it did not arrive, send it again: POST /apps/app-id/events: ")
+    assert printed.startswith("it did not arrive, send it again: POST /apps/1/events: ")
 
 
 @pytest_twisted.ensureDeferred
@@ -279,7 +279,7 @@ async def test_a_blocking_script_fails_in_one_line():
     server = Sink()
     await server.stop()
     printed = await run("blocking_script.py", server.url, exit_code=1)
-    assert printed.startswith("not published: POST /apps/app-id/events: ")
+    assert printed.startswith("not published: POST /apps/1/events: ")
     assert printed.count("\n") == 1
 
 
@@ -367,7 +367,7 @@ async def test_receive_webhooks_from_a_server(service):
 
     receiver = service("receive_webhooks.py")
     url = await receiver.ready()
-    app = App("app-id", "app-key", "app-secret", webhooks=[url])
+    app = App("1", "app-key", "app-secret", webhooks=[url])
     sender = await RunningServer.start(app)
     subscriber = await Subscriber.connect(reactor, sender.host, sender.port, app.key)
     await subscriber.subscribe("news")

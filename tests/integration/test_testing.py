@@ -42,7 +42,7 @@ async def test_accepted_events_are_remembered_in_order(channels: RunningServer) 
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_refused_event_is_not_remembered(channels: RunningServer) -> None:
+async def test_refused_event_is_not_remembered(channels: RunningServer) -> None:
     stranger = Pusher.from_url(channels.url, secret="wrong")
     with pytest.raises(Exception, match="401"):
         await stranger.trigger("a", "e", "")
@@ -51,7 +51,7 @@ async def test_a_refused_event_is_not_remembered(channels: RunningServer) -> Non
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_may_wait_before_or_after(channels: RunningServer) -> None:
+async def test_event_is_found_before_and_after_the_wait(channels: RunningServer) -> None:
     pusher = channels.pusher()
     waiting = channels.wait_for_event("a")
     await pusher.trigger("b", "e", 1)
@@ -79,7 +79,7 @@ async def test_each_event_is_handed_out_once(channels: RunningServer) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_does_not_come_fails_the_test_and_says_what_did(
+async def test_missing_event_is_an_assertion_error_that_lists_what_came(
     channels: RunningServer,
 ) -> None:
     with pytest.raises(AssertionError, match=r"no event within 0\.001 seconds.*nothing"):
@@ -91,7 +91,7 @@ async def test_what_does_not_come_fails_the_test_and_says_what_did(
 
 
 @pytest_twisted.ensureDeferred
-async def test_waiting_may_be_cancelled(channels: RunningServer) -> None:
+async def test_cancelled_wait_takes_no_event(channels: RunningServer) -> None:
     waiting = channels.wait_for_event("a")
     waiting.cancel()
     with pytest.raises(CancelledError):
@@ -101,7 +101,7 @@ async def test_waiting_may_be_cancelled(channels: RunningServer) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_came_may_be_forgotten(channels: RunningServer) -> None:
+async def test_forgotten_events_are_not_waited_for(channels: RunningServer) -> None:
     pusher = channels.pusher()
     await pusher.trigger("a", "e", 1)
     channels.forget_events()
@@ -168,7 +168,7 @@ async def test_encrypted_events_are_read_with_the_key(log: Log, clean_reactor: N
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_app_of_ones_own(log: Log, clean_reactor: None) -> None:
+async def test_app_of_the_users_own_is_served(log: Log, clean_reactor: None) -> None:
     server = await RunningServer.start(App("7", "my-key", "my-secret", client_events=False))
     assert server.url == f"http://my-key:my-secret@127.0.0.1:{server.port}/apps/7"
     pusher = Pusher.from_url(server.url)
@@ -179,13 +179,13 @@ async def test_an_app_of_ones_own(log: Log, clean_reactor: None) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_wrong_key_is_told_at_once() -> None:
+async def test_malformed_encryption_key_is_refused_at_the_start() -> None:
     with pytest.raises(ConfigurationError, match="base64"):
         await RunningServer.start(encryption_master_key_base64="nonsense!")
 
 
 @pytest_twisted.ensureDeferred
-async def test_blocking_programs_are_tested_too(channels: RunningServer) -> None:
+async def test_event_of_a_blocking_client_in_a_thread_is_seen(channels: RunningServer) -> None:
     pusher = BlockingPusher.wrap(channels.pusher())
     await deferToThread(pusher.trigger, "a", "e", {"from": "a thread"})
     event = await channels.wait_for_event("a")
@@ -193,7 +193,7 @@ async def test_blocking_programs_are_tested_too(channels: RunningServer) -> None
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopping_leaves_nothing_behind() -> None:
+async def test_stop_cancels_waits_and_leaves_nothing_in_the_reactor() -> None:
     before = set(in_reactor())
     server = await RunningServer.start()
     await server.pusher().trigger("a", "e", "")
@@ -205,7 +205,7 @@ async def test_stopping_leaves_nothing_behind() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_server_stops_though_a_client_cannot_be_closed(
+async def test_server_stops_though_a_client_cannot_be_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = set(in_reactor())
