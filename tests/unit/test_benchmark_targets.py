@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks import throughput
-from benchmarks.against import Places, compare, compared_rows
-from benchmarks.harness import BenchmarkError, NotInstalledError
-from benchmarks.measuring import WarmUp
-from benchmarks.pending import EVENTS, Pending
-from benchmarks.targets import (
+
+from tests.benchmarks import throughput
+from tests.benchmarks.against import Places, compare, compared_rows
+from tests.benchmarks.harness import BenchmarkError, NotInstalledError
+from tests.benchmarks.measuring import WarmUp
+from tests.benchmarks.pending import EVENTS, Pending
+from tests.benchmarks.targets import (
     AIMS,
     PAIRS,
     TIMES,
@@ -23,7 +24,7 @@ from benchmarks.targets import (
     over_tls,
     ratio_rows,
 )
-from benchmarks.throughput import LABELS, ORDER
+from tests.benchmarks.throughput import LABELS, ORDER
 
 
 def figure(rate: float, cpu: float = 100.0) -> Figure:

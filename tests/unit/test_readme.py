@@ -13,11 +13,11 @@ from typing import Any
 
 import attrs
 import pytest
-from benchmarks.targets import PAIRS, RATIO_HEADER, TIMES
 from docutils import nodes
 from docutils.core import publish_doctree
 
 import txpusher
+from tests.benchmarks.targets import PAIRS, RATIO_HEADER, TIMES
 from txpusher import errors
 from txpusher._cli import _parser
 from txpusher.retry import may_have_been_delivered

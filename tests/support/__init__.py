@@ -1,0 +1,1 @@
+"""What the folders of tests share: one of each helper."""
