@@ -12,7 +12,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
 from txpusher import BlockingPusher, HTTPError, RequestTimeoutError, RetryPolicy
-from txpusher._http.host import Resolver
+from txpusher._http.host import ThreadResolver
 
 from .asserting import error_of, within
 from .misbehaving import OK, answer_then_close, answering, until
@@ -117,7 +117,7 @@ async def test_what_gives_up_on_a_lookup_leaves_nothing_behind(connect, monkeypa
             await error_of(operation, RequestTimeoutError)
     threads = [thread for thread in threading.enumerate() if "resolver" in thread.name]
     assert len(threads) == 1
-    waiting = [one._waiting for one in gc.get_objects() if isinstance(one, Resolver)]
+    waiting = [one._waiting for one in gc.get_objects() if isinstance(one, ThreadResolver)]
     assert not any(waiting)
     found.set()
     await until(lambda: not threads[0].is_alive())
