@@ -600,13 +600,14 @@ LAWS: dict[str, Law] = {
 
 def imports_are_late(root: Path) -> list[str]:
     """
-    The modules that ``import txpusher`` loads and ought not to.
+    The modules that ``import txpusher``, and every public name of it, load and ought not to.
 
     :param root: The directory that has the package.
     """
     late = ["twisted.internet.reactor", *(f"{PACKAGE}.{name}" for name in LATE)]
     program = (
-        f"import json, sys, {PACKAGE}; "
+        f"import json, sys, {PACKAGE} as package; "
+        "[getattr(package, name) for name in getattr(package, '__all__', ())]; "
         f"print(json.dumps([name for name in {late!r} if name in sys.modules]))"
     )
     command = [sys.executable, "-c", program]
