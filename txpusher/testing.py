@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
+from txpusher._testing_fake import ANYTHING, FakePusher
 from txpusher._testing_memory import (
     AcceptedEvent,
     ClientEvent,
@@ -47,6 +48,7 @@ from txpusher._testing_memory import (
     SubscribedClient,
     Wish,
 )
+from txpusher._testing_transport import SentEvent
 from txpusher.errors import ClosedError
 from txpusher.server import App, ChannelsServer
 
@@ -56,9 +58,12 @@ if TYPE_CHECKING:
     from txpusher.client import ClientOptions, Pusher
 
 __all__ = [
+    "ANYTHING",
     "AcceptedEvent",
     "ClientEvent",
+    "FakePusher",
     "RunningServer",
+    "SentEvent",
     "SignedInClient",
     "SubscribedClient",
 ]
