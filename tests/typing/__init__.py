@@ -1,0 +1,1 @@
+"""What a type checker says about programs that use txpusher."""

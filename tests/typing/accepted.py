@@ -1,0 +1,120 @@
+"""
+A program that mypy accepts without a plugin; never run.
+
+``assert_type`` pins the types that users see.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import treq
+from treq.client import HTTPClient
+from treq.testing import StubTreq
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.web.iweb import IAgent, IPolicyForHTTPS, IRequest
+from typing_extensions import assert_type
+
+import txpusher
+from txpusher import (
+    Attempt,
+    BatchPublisher,
+    BlockingBatchPublisher,
+    BlockingChannel,
+    BlockingPusher,
+    Channel,
+    Event,
+    Pusher,
+    PusherError,
+    RetryPolicy,
+    WebHook,
+)
+
+
+def note(attempt: Attempt) -> None:
+    """A hook for metrics."""
+
+
+def tell(failure: Failure) -> None:
+    """An errback."""
+    if isinstance(failure.value, PusherError):
+        assert_type(failure.value.maybe_delivered, bool)
+
+
+def clients(
+    clock: Clock,
+    its_reactor: IReactorTime,
+    stub: StubTreq,
+    agent: IAgent,
+    policy: IPolicyForHTTPS,
+    endpoint: IStreamClientEndpoint,
+) -> None:
+    """Each way to make a client, with each thing that users pass in."""
+    assert_type(Pusher("3", "key", "secret", cluster="eu"), Pusher)
+    assert_type(Pusher.from_url("https://key:secret@host/apps/3", timeout=2), Pusher)
+    assert_type(Pusher.from_env(retry=RetryPolicy(max_retries=0)), Pusher)
+    Pusher("3", "key", "secret", reactor=reactor)
+    Pusher("3", "key", "secret", reactor=its_reactor)
+    Pusher("3", "key", "secret", reactor=clock, http_client=stub)
+    Pusher("3", "key", "secret", http_client=HTTPClient(agent))
+    Pusher("3", "key", "secret", clock=time.time, on_attempt=note)
+    Pusher("3", "key", "secret", json_dumps=json.dumps, json_loads=json.loads)
+    Pusher("3", "key", "secret", tls_policy=policy)
+    Pusher("3", "key", "secret", endpoint=endpoint)
+    txpusher.configure("3", "key", "secret", reactor=reactor)
+    assert_type(BlockingPusher("3", "key", "secret"), BlockingPusher)
+    assert_type(BlockingPusher.wrap(txpusher.default_client()), BlockingPusher)
+
+
+async def operations(pusher: Pusher, request: IRequest) -> None:
+    """What the operations return."""
+    deferred = pusher.trigger(["a", "b"], "event", {"hello": "world"}, socket_id="1.2")
+    deferred.addCallbacks(print, tell)
+    await pusher.trigger_batch([Event("a", "event", 1), {"channel": "a", "name": "b"}])
+    assert_type(pusher["a"], Channel)
+    assert_type(pusher.channel("a"), Channel)
+    assert_type(pusher.authenticate("private-a", "1.2"), dict[str, str])
+    webhook = pusher.webhook(request)
+    assert_type(webhook, WebHook)
+    assert_type(webhook.is_valid, bool)
+    await pusher.close(timeout=1.5)
+    async with pusher as same:
+        assert_type(same, Pusher)
+
+
+async def publishers(pusher: Pusher) -> None:
+    """What a BatchPublisher returns."""
+    publisher = BatchPublisher(pusher, max_pending=10)
+    assert_type(await publisher.trigger("a", "event", None), dict[str, Any])
+
+
+def blocking(pusher: BlockingPusher) -> None:
+    """What the blocking operations return."""
+    assert_type(pusher["a"], BlockingChannel)
+    with BlockingBatchPublisher(pusher) as publisher:
+        assert_type(publisher, BlockingBatchPublisher)
+
+
+def errors(error: PusherError) -> None:
+    """What every error says."""
+    assert_type(error.maybe_delivered, bool)
+    if isinstance(error, txpusher.APIError):
+        assert_type(error.status, int)
+        assert_type(error.body, str)
+
+
+def stays_a_deferred(pusher: Pusher) -> Deferred[Mapping[str, Any]]:
+    """A reply is a Deferred of a mapping."""
+
+    async def ask() -> Mapping[str, Any]:
+        await treq.get("http://127.0.0.1/")
+        return await pusher.channels(info="user_count")
+
+    return Deferred.fromCoroutine(ask())
