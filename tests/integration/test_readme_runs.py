@@ -35,7 +35,7 @@ from .asserting import within
 from .misbehaving import until
 
 pytest.importorskip("wsproto")
-pytest.importorskip("twisted.web.websocket")
+pytest.importorskip("wsproto")
 
 from txpusher.server import App
 from txpusher.testing import RunningServer
