@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Id, key and secret of the app of every server in a test, the app of ``txpusher serve`` too.
+DEFAULT_APP = ("1", "app-key", "app-secret")
+
 #: The number of events that a failure message lists, the latest ones.
 _LISTED = 10
 

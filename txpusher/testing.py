@@ -39,8 +39,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
+from txpusher._testing_blocking import BlockingRunningServer
 from txpusher._testing_fake import ANYTHING, FakePusher
 from txpusher._testing_memory import (
+    DEFAULT_APP,
     AcceptedEvent,
     ClientEvent,
     Memory,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANYTHING",
     "AcceptedEvent",
+    "BlockingRunningServer",
     "ClientEvent",
     "FakePusher",
     "RunningServer",
@@ -113,7 +116,7 @@ class RunningServer:
 
     @classmethod
     async def _start(cls, app: App | None, key: str | None, reactor: Any) -> RunningServer:
-        running = cls(default_app() if app is None else app, key, reactor)
+        running = cls(App(*DEFAULT_APP) if app is None else app, key, reactor)
         await running.server.listen(reactor=reactor)
         return running
 
@@ -270,8 +273,3 @@ class RunningServer:
 
             return reactor
         return self._reactor
-
-
-def default_app() -> App:
-    """Return the app of every server in a test, the app of ``txpusher serve`` too."""
-    return App("1", "app-key", "app-secret")
