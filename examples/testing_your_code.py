@@ -20,11 +20,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from txpusher import ConfigurationError, Pusher, RateLimitedError, RetryPolicy
+from txpusher import ConfigurationError, Pusher, RateLimitedError, RetryPolicy, TriggerReply
 from txpusher.testing import RunningServer
 
 
-def announce_order(pusher: Pusher, number: int) -> Deferred[dict[str, Any]]:
+def announce_order(pusher: Pusher, number: int) -> Deferred[TriggerReply]:
     """The code under test."""
     return pusher.trigger("orders", "created", {"number": number})
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from txpusher._version import __version__
 
 if TYPE_CHECKING:
-    from txpusher._api import Event as Event
     from txpusher._channel import Channel as Channel
     from txpusher._default import (
         authenticate as authenticate,
@@ -35,15 +34,25 @@ if TYPE_CHECKING:
         default_client as default_client,
         get as get,
         post as post,
+        request as request,
         send_to_user as send_to_user,
+        sign as sign,
         terminate_user_connections as terminate_user_connections,
         trigger as trigger,
         trigger_batch as trigger_batch,
         webhook as webhook,
     )
+    from txpusher._event import Event as Event
     from txpusher._http.stats import (
         Attempt as Attempt,
         Stats as Stats,
+    )
+    from txpusher._reply import (
+        BatchReply as BatchReply,
+        ChannelInfoReply as ChannelInfoReply,
+        ChannelsReply as ChannelsReply,
+        ChannelUsersReply as ChannelUsersReply,
+        TriggerReply as TriggerReply,
     )
     from txpusher._webhook import WebHook as WebHook
     from txpusher.blocking import (
@@ -80,7 +89,6 @@ if TYPE_CHECKING:
 
 #: The public names of each module, as the imports above have them.
 _NAMES = {
-    "txpusher._api": ("Event",),
     "txpusher._channel": ("Channel",),
     "txpusher._default": (
         "authenticate",
@@ -94,13 +102,23 @@ _NAMES = {
         "default_client",
         "get",
         "post",
+        "request",
         "send_to_user",
+        "sign",
         "terminate_user_connections",
         "trigger",
         "trigger_batch",
         "webhook",
     ),
+    "txpusher._event": ("Event",),
     "txpusher._http.stats": ("Attempt", "Stats"),
+    "txpusher._reply": (
+        "BatchReply",
+        "ChannelInfoReply",
+        "ChannelUsersReply",
+        "ChannelsReply",
+        "TriggerReply",
+    ),
     "txpusher._webhook": ("WebHook",),
     "txpusher.blocking": ("BlockingBatchPublisher", "BlockingChannel", "BlockingPusher"),
     "txpusher.client": ("Pusher",),

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from txpusher._protocol.names import check_target
 
 if TYPE_CHECKING:
+    from txpusher._reply import ChannelInfoReply, ChannelUser, ChannelUsersReply, TriggerReply
     from txpusher.client import Pusher
 
 
@@ -22,7 +23,9 @@ _log = Logger(namespace="txpusher")
 
 class Channel:
     """
-    One channel of an app, as ``pusher["my-channel"]`` gives it.
+    One channel of an app: ``pusher["my-channel"]`` makes it.
+
+    Each method is an operation of :class:`~txpusher.Pusher` without its first argument.
 
     :ivar name: The channel's name.
     :raises InvalidRequestError: No channel can be called so.
@@ -42,9 +45,24 @@ class Channel:
         *,
         socket_id: str | None = None,
         info: str | Iterable[str] | None = None,
-    ) -> Deferred[dict[str, Any]]:
-        """:meth:`Pusher.trigger` to this channel."""
-        return self._pusher.trigger(self.name, event, data, socket_id=socket_id, info=info)
+        idempotency_key: str | None = None,
+    ) -> Deferred[TriggerReply]:
+        """
+        Publish one event to this channel.
+
+        The arguments, and the errors, are those of :meth:`Pusher.trigger`.
+
+        :return: A Deferred that fires once the server has accepted the event, with ``{}``
+            or ``{"channels": {name: {attribute: value}}}``.
+        """
+        return self._pusher.trigger(
+            self.name,
+            event,
+            data,
+            socket_id=socket_id,
+            info=info,
+            idempotency_key=idempotency_key,
+        )
 
     def trigger_quietly(
         self,
@@ -53,12 +71,16 @@ class Channel:
         *,
         socket_id: str | None = None,
         info: str | Iterable[str] | None = None,
+        idempotency_key: str | None = None,
     ) -> Deferred[None]:
         """
-        :meth:`trigger` for events that nobody waits for.
+        Publish one event to this channel, and log a failure as an error.
 
-        :return: A Deferred that fires with None in any case; a failure is
-            logged as an error.  Only cancelling it makes it fail.
+        This is for events whose outcome nobody waits for.  The arguments are those of
+        :meth:`Pusher.trigger`.
+
+        :return: A Deferred that fires with None when the operation has ended, whatever its
+            outcome.  It fails where it is cancelled, and only there.
         """
 
         def log_failure(failure: Failure) -> None:
@@ -67,16 +89,26 @@ class Channel:
                 failure.raiseException()
             log_quietly(self.name, failure.value)
 
-        triggered = self.trigger(event, data, socket_id=socket_id, info=info)
+        triggered = self.trigger(
+            event, data, socket_id=socket_id, info=info, idempotency_key=idempotency_key
+        )
         return triggered.addCallbacks(lambda _: None, log_failure)
 
-    def info(self, info: str | Iterable[str] | None = None) -> Deferred[dict[str, Any]]:
-        """:meth:`Pusher.channel_info` of this channel."""
+    def info(self, info: str | Iterable[str] | None = None) -> Deferred[ChannelInfoReply]:
+        """
+        Ask for the state of this channel.
+
+        The argument, and the errors, are those of :meth:`Pusher.channel_info`.
+
+        :return: A Deferred that fires with ``{"occupied": True, ...}``.
+        """
         return self._pusher.channel_info(self.name, info)
 
-    def users(self) -> Deferred[list[dict[str, Any]]]:
+    def users(self) -> Deferred[list[ChannelUser]]:
         """
-        Who is on this presence channel.
+        Ask for the members of this presence channel.
+
+        The errors are those of :meth:`Pusher.channel_users`.
 
         :return: A Deferred that fires with a list, ``[{"id": "..."}]``.
         """
@@ -85,16 +117,22 @@ class Channel:
     def authenticate(
         self, socket_id: str, custom_data: Mapping[str, Any] | None = None
     ) -> dict[str, str]:
-        """:meth:`Pusher.authenticate` for this channel."""
+        """
+        Sign the answer to a client that asks to subscribe to this channel.
+
+        The arguments, and the errors, are those of :meth:`Pusher.authenticate`.
+
+        :return: ``{"auth": ..., "channel_data"?: ..., "shared_secret"?: ...}``.
+        """
         return self._pusher.authenticate(self.name, socket_id, custom_data)
 
 
-def users_in(reply: dict[str, Any]) -> list[dict[str, Any]]:
-    """The list in the reply to a query for the users of a channel."""
-    users: list[dict[str, Any]] = reply.get("users", [])
-    return users
+def users_in(reply: ChannelUsersReply) -> list[ChannelUser]:
+    """Return the list in the reply to a query for the members of a channel."""
+    # A server that is not Pusher's may leave it out where it is empty.
+    return reply.get("users", [])
 
 
 def log_quietly(channel: str, error: BaseException | None) -> None:
-    """What becomes of an error that nobody waits for."""
+    """Log the failure of an event whose outcome nobody waits for."""
     _log.error("an event was not published to {channel}: {error}", channel=channel, error=error)

@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python import threadable
 from twisted.python.failure import Failure
 
+from txpusher._log_names import name_own_records
 from txpusher.errors import BlockingCallError, ClosedError
 
 T = TypeVar("T")
@@ -119,6 +120,8 @@ def _set_up() -> Any:
                     crochet.no_setup()
             else:
                 crochet.setup()
+            if _crochet_runs_it():
+                name_own_records()
             _run_in_reactor = crochet.run_in_reactor(_call)
             from twisted.internet import reactor
 

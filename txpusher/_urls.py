@@ -1,8 +1,7 @@
 """
-URLs as settings: ``PUSHER_URL``, the proxy's, and the hosts in them.
+The settings that are URLs or parts of URLs: ``PUSHER_URL``, the proxy, hosts and paths.
 
-A URL may hold a secret: no message here quotes one, nor does an exception in its
-context.
+No message here quotes a URL, nor does an exception in its context: a URL may hold a secret.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import attrs
 
-from txpusher._text import as_plain_str, short_repr
+from txpusher._text import as_plain_str, is_str, short_repr, with_type, with_wrong_type
 from txpusher.errors import ConfigurationError, InvalidRequestError
 
 _PARAM_NAME = re.compile(r"[A-Za-z0-9_\-.]+").fullmatch
@@ -29,18 +28,22 @@ _SEGMENT_SAFE = "-._~!$&'()*+,;=:@"
 
 
 def redacted_repr(value: object) -> str:
-    """*value* for an error message, unless it may be a URL, which may hold a secret."""
+    """
+    Return *value* for an error message, or other words for it where it may hold a secret.
+
+    A value with an ``@`` may be a URL with a password that was put into the wrong setting.
+    """
     return "a URL with credentials" if "@" in str(value) else short_repr(value)
 
 
 def clean_host(setting: str, value: object) -> str:
     """
-    *value* as the ASCII host of a URL, IPv6 brackets removed.
+    Return *value* as the ASCII host of a URL, without the brackets of an IPv6 address.
 
-    :raises ConfigurationError: It is not a host name or address; the message
-        names *setting*.
+    :raises ConfigurationError: *value* is neither a host name nor an IP address.  The
+        message names *setting*.
     """
-    if not isinstance(value, str):
+    if not is_str(value):
         raise ConfigurationError(f"{setting} must be a str, not {type(value).__name__}")
     bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
     if ":" in bare:
@@ -62,7 +65,12 @@ def clean_host(setting: str, value: object) -> str:
 
 
 def quote_segment(text: str) -> str:
-    """*text* escaped as one segment of a path, and nothing that a path allows."""
+    """
+    Percent-escape *text* as one segment of a path.
+
+    Characters that a path allows stay as they are: some servers verify the signature
+    without decoding the path.
+    """
     if text in (".", ".."):
         return text.replace(".", "%2E")
     return _keep_last_semicolon(quote(text, safe=_SEGMENT_SAFE))
@@ -75,26 +83,36 @@ def _keep_last_semicolon(path: str) -> str:
 
 def is_raw_path(path: str) -> bool:
     """
-    Whether *path* can be sent as it is: absolute, percent-escaped, without ``.``
-    and ``..`` segments, escaped ones included.
+    Tell whether *path* can be sent as it is.
+
+    It is absolute and percent-escaped, and has no segment ``.`` or ``..``, escaped or not:
+    a server or a proxy may resolve those, and the signature would no longer fit.
     """
     return _RAW_PATH(path) is not None and not any(map(_DOTS, path.split("/")))
 
 
 def check_path(path: object) -> str:
-    """*path* where it can be sent as it is."""
-    if not isinstance(path, str) or not is_raw_path(path):
+    """
+    Return *path* as it goes into a request.
+
+    :raises InvalidRequestError: The path cannot be sent as it is.
+    """
+    if not is_str(path) or not is_raw_path(path):
         raise InvalidRequestError(
-            "path must begin with / and hold only what a URL path may, "
-            f"percent-escaped and without . and .. segments, not {short_repr(path)}"
+            "path must begin with / and hold only what a URL path may, percent-escaped "
+            f"and without . and .. segments, not {with_wrong_type(str, path)}"
         )
     return _keep_last_semicolon(as_plain_str(path))
 
 
 def check_param_name(name: object) -> str:
-    """The name of a query parameter, in lower case as it is signed."""
-    if not isinstance(name, str):
-        raise InvalidRequestError(f"the name of a param must be a str, not {short_repr(name)}")
+    """
+    Return the name of a query parameter in lower case, as it is signed.
+
+    :raises InvalidRequestError: The name is not one or more of ``A-Za-z0-9_-.``.
+    """
+    if not is_str(name):
+        raise InvalidRequestError(f"the name of a param must be a str, not {with_type(name)}")
     if not _PARAM_NAME(name):
         raise InvalidRequestError(
             f"the name of a param must be of A-Z a-z 0-9 _ - . only, not {short_repr(name)}"
@@ -104,7 +122,14 @@ def check_param_name(name: object) -> str:
 
 @attrs.frozen
 class Proxy:
-    """An HTTP proxy: where it listens, and who the client is to it."""
+    """
+    An HTTP proxy.
+
+    :ivar host: The host that the proxy listens on, in ASCII.
+    :ivar port: Its TCP port.
+    :ivar user: The name of the user that the proxy asks for, empty for none.
+    :ivar password: The user's password.
+    """
 
     host: str
     port: int
@@ -114,12 +139,12 @@ class Proxy:
 
 def parse_proxy(url: object) -> Proxy:
     """
-    ``http://[user:password@]host[:port]`` as a :class:`Proxy`.
+    Read ``http://[user:password@]host[:port]``; the port is 80 where the URL has none.
 
-    :raises ConfigurationError: Anything else; the URL is not quoted, it may
-        hold a password.
+    :raises ConfigurationError: The URL has another form.  The message does not quote the
+        URL, which may hold a password.
     """
-    if not isinstance(url, str):
+    if not is_str(url):
         raise ConfigurationError(f"http_proxy must be a str, not {type(url).__name__}")
     parts, port = _split_url("http_proxy", url)
     if parts.scheme != "http":
@@ -165,11 +190,15 @@ def _unescape(setting: str, text: str | None) -> str:
 
 def url_settings(url: str, options: Mapping[str, Any], setting: str = "url") -> dict[str, Any]:
     """
-    The settings that a PUSHER_URL holds and *options*, by their names in :class:`Config`.
+    Return the settings in a PUSHER_URL, by their names in :class:`Config`, and *options*.
 
-    An option wins over the URL; so does a cluster, which stands for a host.
+    An option wins over the URL.  A cluster wins over the host and the port, because it
+    stands for a host.
+
+    :param setting: The name of the URL, for messages.
+    :raises ConfigurationError: The URL is malformed.  The message does not quote it.
     """
-    if not isinstance(url, str):
+    if not is_str(url):
         raise ConfigurationError(f"{setting} must be a str, not {type(url).__name__}")
     parts, port = _split_url(setting, url)
     if parts.scheme not in ("https", "http"):
@@ -202,8 +231,12 @@ def url_settings(url: str, options: Mapping[str, Any], setting: str = "url") -> 
 
 
 def env_settings(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """:func:`url_settings` of the environment variable *name*."""
-    if not isinstance(name, str):
+    """
+    Return what :func:`url_settings` reads in the environment variable *name*.
+
+    :raises ConfigurationError: The variable is not set, or the URL in it is malformed.
+    """
+    if not is_str(name):
         raise ConfigurationError(
             f"the name of an environment variable must be a str, not {type(name).__name__}"
         )

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import attrs
 
-from txpusher._text import as_plain_str, short_repr, with_type
+from txpusher._text import as_plain_str, is_really, is_str, with_type, with_wrong_type
 from txpusher._urls import is_raw_path, redacted_repr
 from txpusher.errors import ConfigurationError
 
@@ -25,8 +25,8 @@ Validator = Callable[[object, "attrs.Attribute[Any]", Any], None]
 
 
 def is_number(value: object) -> bool:
-    """Whether *value* is an int or a float; a bool is neither here."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Tell whether *value* is an int or a float; a bool is neither here."""
+    return is_really((int, float), value)
 
 
 def plain_str(value: str) -> str:
@@ -37,9 +37,9 @@ def plain_str(value: str) -> str:
 
 def check_whole_number(name: str, value: object, minimum: int) -> None:
     """Refuse a *value* that is not an int, or is below *minimum*."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    if not is_really(int, value) or cast(int, value) < minimum:
         raise ConfigurationError(
-            f"{name} must be a whole number >= {minimum}, not {short_repr(value)}"
+            f"{name} must be a whole number >= {minimum}, not {with_wrong_type(int, value)}"
         )
 
 
@@ -47,9 +47,10 @@ def check_optional_whole_number(name: str, value: object, minimum: int) -> None:
     """Refuse a *value* that is neither None nor an int of at least *minimum*."""
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    if not is_really(int, value) or cast(int, value) < minimum:
         raise ConfigurationError(
-            f"{name} must be a whole number >= {minimum} or None, not {short_repr(value)}"
+            f"{name} must be a whole number >= {minimum} or None, "
+            f"not {with_wrong_type(int, value)}"
         )
 
 
@@ -63,7 +64,8 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
     if not low_enough or not (cast(float, value) > 0 or (zero and value == 0)):
         limit = ">= 0" if zero else "greater than 0"
         raise ConfigurationError(
-            f"{name} must be a number of seconds {limit}, not {short_repr(value)}"
+            f"{name} must be a number of seconds {limit}, "
+            f"not {with_wrong_type((int, float), value)}"
         )
 
 
@@ -81,7 +83,7 @@ def check_callable(name: str, value: object) -> None:
 
 def check_identifier(name: str, value: object) -> None:
     """Refuse a *value* that is not a non-empty str without spaces; the value is not quoted."""
-    if not isinstance(value, str):
+    if not is_str(value):
         raise ConfigurationError(f"{name} must be a str, not {type(value).__name__}")
     if not value:
         raise ConfigurationError(f"{name} is missing: it is empty")
@@ -91,7 +93,7 @@ def check_identifier(name: str, value: object) -> None:
 
 def check_cluster(name: str, value: object) -> None:
     """Refuse a *value* that cannot be a part of the host names of Pusher's clusters."""
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,50}", value):
+    if not is_str(value) or not re.fullmatch(r"[A-Za-z0-9-]{1,50}", value):
         raise ConfigurationError(
             f"{name} must be letters, digits and hyphens, not {redacted_repr(value)}"
         )
@@ -115,9 +117,9 @@ def port_or_zero(value: int | None) -> int:
     """
     if value is None:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65536:
+    if not is_really(int, value) or not 0 < value < 65536:
         raise ConfigurationError(
-            f"port must be an int from 1 to 65535, not {short_repr(value)}"
+            f"port must be an int from 1 to 65535, not {with_wrong_type(int, value)}"
         )
     return value
 
@@ -128,7 +130,7 @@ def clean_path_prefix(value: object) -> str:
 
     :raises ConfigurationError: It is not the path of a URL.
     """
-    if not isinstance(value, str):
+    if not is_str(value):
         raise ConfigurationError(f"path_prefix must be a str, not {type(value).__name__}")
     path = f"/{value.strip('/')}"
     if path == "/":
@@ -169,7 +171,7 @@ def instance_of(kind: type, what: str) -> Validator:
 
     def check(name: str, value: object) -> None:
         if not isinstance(value, kind):
-            raise ConfigurationError(f"{name} must be {what}, not {type(value).__name__}")
+            raise ConfigurationError(f"{name} must be {what}, not {with_type(value)}")
 
     return _named(check, "")
 

@@ -1,6 +1,8 @@
 """
-Webhooks: what the server tells an application, verified and read.
+:class:`WebHook`: a message of the server to the application, verified and read.
 
+How the parts of a webhook are found in a request is described in
+:mod:`txpusher._webhook_parts`.
 Source: "Webhooks" in the Pusher Channels documentation.
 """
 
@@ -9,107 +11,148 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from twisted.logger import Logger
-from twisted.web.iweb import IRequest
 
 from txpusher._protocol.signing import hmac_hex, same_signature
-from txpusher._text import short_repr
+from txpusher._text import is_str, short_repr, with_wrong_type
+from txpusher._validators import is_number
+from txpusher._webhook_parts import Parts, body_bytes, header_text
 from txpusher.config import Config
 from txpusher.errors import InvalidRequestError, WebHookError
 
 _log = Logger(namespace="txpusher")
 
-#: What a header or a body comes as.
-Text = bytes | str | None
-
 
 class WebHook:
     """
-    One webhook, as received.
+    One webhook, as received: :meth:`Pusher.webhook` makes it.
 
-    :ivar key: The app key that its sender named, None without one.
-    :ivar signature: The signature that came with it, None without one.
+    The age that ``max_age`` bounds is the webhook's age at that moment.
+
+    :ivar key: The app key that the sender named, None without one.
+    :ivar signature: The signature that came with the webhook, None without one.
     """
 
     def __init__(
         self,
         config: Config,
+        parts: Parts,
         *,
-        key: Text,
-        signature: Text,
-        body: Text,
-        content_type: Text,
         extra_tokens: Iterable[tuple[str, str]] = (),
+        max_age: float | None = None,
+        now: float = 0.0,
     ) -> None:
-        self.key = _text("key", key)
-        self.signature = _text("signature", signature)
+        self.key = header_text("key", parts.key)
+        self.signature = header_text("signature", parts.signature)
         self._config = config
-        self._body = _bytes(body)
-        self._content_type = _text("content_type", content_type)
+        self._body = body_bytes(parts.body)
+        self._content_type = header_text("content_type", parts.content_type)
         self._tokens = [(config.key, config.secret), *_tokens(extra_tokens)]
+        self._max_age = _max_age(max_age)
+        self._now = now
 
     def __repr__(self) -> str:
-        verdict = "valid" if self._problem is None else "invalid"
+        verdict = "valid" if self._refusal is None else "invalid"
         return f"<WebHook {verdict}, {len(self._body)} bytes>"
 
     @cached_property
     def is_valid(self) -> bool:
         """
-        Whether the signature is that of the body, by a secret of the key named.
+        Tell whether a secret of the key that is named has signed the body.
 
-        Nothing else about the webhook is looked at.
+        Where ``max_age`` was given, the webhook must also have been sent within so many
+        seconds of now, either way.  Nothing else about the webhook is looked at.
         """
-        if self._problem is not None:
-            _log.warn("refused a webhook: {reason}", reason=self._problem)
-        return self._problem is None
+        if self._refusal is not None:
+            _log.warn("refused a webhook: {reason}", reason=self._refusal)
+        return self._refusal is None
+
+    @property
+    def reason(self) -> str | None:
+        """
+        Say in words why the webhook is not valid, or is valid and cannot be read.
+
+        It is None where the webhook is valid and can be read.
+        """
+        return self._refusal or self._media_type_problem or self._decoded[1]
 
     @cached_property
-    def _problem(self) -> str | None:
-        if not self.key or not self.signature:
-            return "it names no key or has no signature"
+    def _refusal(self) -> str | None:
+        if not self.key:
+            return "it has no X-Pusher-Key"
+        if not self.signature:
+            return "it has no X-Pusher-Signature"
         secrets = [secret for key, secret in self._tokens if key == self.key]
-        for secret in secrets:
-            if same_signature(hmac_hex(secret, self._body), self.signature):
-                return None
-        return "the signature is wrong" if secrets else "the key is unknown"
+        if not secrets:
+            return "its key is not the app's, nor one of extra_tokens"
+        # All of them, so that the time does not tell which one has signed.
+        matches = [
+            same_signature(hmac_hex(secret, self._body), self.signature) for secret in secrets
+        ]
+        return self._age_problem if any(matches) else "its signature is wrong"
 
     @cached_property
+    def _age_problem(self) -> str | None:
+        if self._max_age is None:
+            return None
+        data, problem = self._decoded
+        if problem is not None:
+            return f"its age cannot be told: {problem}"
+        age = self._now - data["time_ms"] / 1000
+        if abs(age) <= self._max_age:
+            return None
+        relation = "old" if age > 0 else "ahead of the clock"
+        return f"it is {abs(age):.0f} seconds {relation}, and max_age is {self._max_age:g}"
+
+    @property
+    def _media_type_problem(self) -> str | None:
+        media_type = (self._content_type or "").partition(";")[0].strip().lower()
+        if media_type == "application/json":
+            return None
+        return f"its media type must be application/json, not {short_repr(media_type)}"
+
+    @cached_property
+    def _decoded(self) -> tuple[dict[str, Any], str | None]:
+        """The body and None, or an empty object and in words why the body cannot be read."""
+        try:
+            value = self._config.json_loads(self._body)
+        except Exception:
+            return {}, "its body is not JSON"
+        if not isinstance(value, dict):
+            return {}, f"its body must be a JSON object, not a {type(value).__name__}"
+        events, time_ms = value.get("events"), value.get("time_ms")
+        if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
+            return {}, "it has no list of events"
+        if not is_number(time_ms):
+            return {}, "it has no time_ms"
+        try:
+            _time(cast(float, time_ms))
+        except (ValueError, OverflowError, OSError):
+            return {}, "its time_ms is not a time"
+        return value, None
+
+    @property
     def data(self) -> dict[str, Any]:
         """
         The whole body, decoded.
 
-        :raises WebHookError: The webhook is not valid, or its body is not the
-            JSON object that a webhook has.
+        :raises WebHookError: The webhook is not valid, or its body is not the JSON object
+            that a webhook has; the message is :attr:`reason`'s.
         """
         if not self.is_valid:
-            raise WebHookError("the webhook is not valid: do not trust what it says")
-        media_type = (self._content_type or "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
             raise WebHookError(
-                "the webhook's media type must be application/json, "
-                f"not {short_repr(media_type)}"
+                f"the webhook is not valid, do not trust what it says: {self.reason}"
             )
-        try:
-            value = self._config.json_loads(self._body)
-        except Exception as error:
-            raise WebHookError("the webhook's body is not JSON") from error
-        if not isinstance(value, dict):
-            raise WebHookError(
-                f"the webhook's body must be a JSON object, not a {type(value).__name__}"
-            )
-        events, time_ms = value.get("events"), value.get("time_ms")
-        if not isinstance(events, list) or not all(isinstance(event, dict) for event in events):
-            raise WebHookError("the webhook has no list of events")
-        if isinstance(time_ms, bool) or not isinstance(time_ms, (int, float)):
-            raise WebHookError("the webhook has no time_ms")
-        return value
+        if self.reason is not None:
+            raise WebHookError(f"the webhook cannot be read: {self.reason}")
+        return self._decoded[0]
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """
-        The events, each with its ``name`` and, most often, ``channel``.
+        The events, each a mapping with its ``name`` and, most often, ``channel``.
 
         :raises WebHookError: As :attr:`data`.
         """
@@ -119,84 +162,41 @@ class WebHook:
     @property
     def time(self) -> datetime:
         """
-        When the webhook was sent, in UTC.
+        The time when the webhook was sent, an aware datetime in UTC.
 
         :raises WebHookError: As :attr:`data`.
         """
-        try:
-            return datetime.fromtimestamp(self.data["time_ms"] / 1000, timezone.utc)
-        except (ValueError, OverflowError, OSError) as error:
-            raise WebHookError("the webhook's time_ms is not a time") from error
+        return _time(self.data["time_ms"])
 
 
-def read_webhook(
-    config: Config,
-    request: IRequest | None,
-    *,
-    key: Text,
-    signature: Text,
-    body: Text,
-    content_type: Text,
-    extra_tokens: Iterable[tuple[str, str]],
-) -> WebHook:
-    """
-    A :class:`WebHook` of a twisted.web request, or of its parts.
-
-    A part that is given stands for that of the request; the content type is
-    the request's own.
-    """
-    if request is not None:
-        key = request.getHeader(b"X-Pusher-Key") if key is None else key
-        signature = request.getHeader(b"X-Pusher-Signature") if signature is None else signature
-        content_type = request.getHeader(b"Content-Type")
-        if body is None:
-            content = request.content
-            content.seek(0)
-            body = content.read()
-            content.seek(0)
-    return WebHook(
-        config,
-        key=key,
-        signature=signature,
-        body=body,
-        content_type=content_type,
-        extra_tokens=extra_tokens,
-    )
+def _time(time_ms: float) -> datetime:
+    return datetime.fromtimestamp(time_ms / 1000, timezone.utc)
 
 
-def _text(what: str, value: object) -> str | None:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if value is not None and not isinstance(value, str):
+def _max_age(max_age: object) -> float | None:
+    if max_age is None:
+        return None
+    if not is_number(max_age) or not max_age >= 0:  # type: ignore[operator]
         raise InvalidRequestError(
-            f"{what} of a webhook must be str or bytes, not {type(value).__name__}"
+            "max_age must be a number of seconds >= 0 or None, "
+            f"not {with_wrong_type((int, float), max_age)}"
         )
-    return value
-
-
-def _bytes(body: object) -> bytes:
-    if isinstance(body, str):
-        return body.encode("utf-8", "replace")
-    if body is not None and not isinstance(body, (bytes, bytearray, memoryview)):
-        raise InvalidRequestError(
-            f"body of a webhook must be str or bytes, not {type(body).__name__}"
-        )
-    return bytes(body or b"")
+    return max_age  # type: ignore[return-value]
 
 
 def _is_token(pair: object) -> bool:
     return (
         isinstance(pair, (tuple, list))
         and len(pair) == 2
-        and all(isinstance(part, str) and part and part.isprintable() for part in pair)
+        and all(is_str(part) and part and part.isprintable() for part in pair)
     )
 
 
 def _tokens(extra_tokens: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The pairs, checked: with an empty secret anyone could sign."""
+    """Return the pairs, checked: with an empty secret anyone could sign."""
     tokens = list(extra_tokens) if isinstance(extra_tokens, Iterable) else None
     if tokens is None or not all(map(_is_token, tokens)):
-        # None of them is quoted: they are secrets.
+        # The message quotes no token, because a token is a secret.
         raise InvalidRequestError(
             "extra_tokens must be pairs of a key and a secret, each a str that is not empty"
         )

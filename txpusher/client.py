@@ -1,39 +1,49 @@
 """
-:class:`Pusher`: one method per operation of the Channels API, each a Deferred.
+:class:`Pusher`: one method for each operation of the Channels API.
+
+Each method returns a Deferred.  What a request says is decided in :mod:`txpusher._api`, how
+it is sent in :mod:`txpusher._http`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, cast
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.iweb import IAgent, IRequest
+from twisted.web.iweb import IAgent
 
-from txpusher._api import Api, ApiRequest, Event
 from txpusher._channel import Channel
+from txpusher._event import Event
 from txpusher._http.stats import Stats
 from txpusher._http.transport import Transport
-from txpusher._text import short_repr
+from txpusher._offline import OfflineOperations
+from txpusher._reply import (
+    BatchReply,
+    ChannelInfoReply,
+    ChannelsReply,
+    ChannelUsersReply,
+    TriggerReply,
+)
+from txpusher._request import ApiRequest, build_request
+from txpusher._text import with_type
 from txpusher._urls import env_settings, url_settings
 from txpusher._validators import check_callable
-from txpusher._webhook import WebHook, read_webhook
 from txpusher.config import Config, Options
-from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
+from txpusher.errors import ConfigurationError, PusherError
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from txpusher._interfaces import AnyHTTPClient, AnyReactor, Clock, OnAttempt
 
-Reply = Deferred[dict[str, Any]]
-T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class ClientOptions(Options, total=False):
-    """The keyword arguments of :class:`Pusher`, and of all that makes one."""
+    """The keyword arguments of :class:`Pusher`, and of every function that makes one."""
 
     reactor: AnyReactor | None
     http_client: AnyHTTPClient | None
@@ -41,15 +51,27 @@ class ClientOptions(Options, total=False):
     on_attempt: OnAttempt | None
 
 
-class Pusher:
+class Pusher(OfflineOperations):
     """
     A client of one Channels app.
 
-    Making one starts nothing: no reactor, thread or socket before the first
-    operation.  Each operation returns a Deferred; whatever goes wrong, a
-    refused argument included, arrives through it as a
-    :class:`~txpusher.PusherError` whose ``maybe_delivered`` says whether the
-    server may have acted.  A Deferred may be cancelled at any time.
+    The constructor starts nothing: no reactor, thread or socket exists before the first
+    operation.  Each operation returns a Deferred, which may be cancelled at any time.
+
+    **Errors.**  Every failure arrives through the Deferred, a refused argument included, as
+    a :class:`~txpusher.PusherError` whose ``maybe_delivered`` says whether the server may
+    have acted.  Any operation may fail with
+
+    * an InvalidRequestError, before anything is sent, where an argument is not what the API
+      accepts; a ConfigurationError, where the reactor, the TLS policy or the host cannot be
+      used; a ClosedError after :meth:`close`; a QueueFullError past ``max_pending``;
+    * an HTTPError, where there is no usable answer, among them RequestTimeoutError;
+    * an APIError, where the server answers with an error: AuthenticationError (401),
+      ForbiddenError (403), NotFoundError (404), RateLimitedError (429), ServerError (5xx)
+      and so on;
+    * Twisted's CancelledError, where the caller has cancelled the Deferred.
+
+    Each operation names the errors that it has beside these.
 
     With ``async with``, the client is closed at the end.
 
@@ -61,17 +83,21 @@ class Pusher:
     :param app_id: The app's id.
     :param key: The app's key.
     :param secret: The app's secret.
-    :param reactor: The reactor to use; else the running one is looked up when
+    :param reactor: The reactor to use.  Without one, the global reactor is imported when
         the first request is sent.
     :param http_client: A treq client (``treq.client.HTTPClient``,
-        ``treq.testing.StubTreq``) to send with.  Connections, proxies and TLS
-        are then its affair; ``max_connections`` bounds the requests.
-    :param clock: Seconds since the epoch, for the timestamps of signatures.
-    :param on_attempt: Called with an :class:`~txpusher.Attempt` after each
-        attempt to send a request, for metrics.  What it raises is logged.
+        ``treq.testing.StubTreq``) to send with.  It decides on connections, proxies and
+        TLS; ``max_connections`` then bounds the requests.
+    :param clock: A function that returns the seconds since the epoch, for the timestamps of
+        signatures and the age of webhooks.
+    :param on_attempt: A function that is called with an :class:`~txpusher.Attempt` after
+        each attempt to send a request, for metrics.  An exception of it is logged.
     :param options: Every other setting: see :class:`~txpusher.Config`.
     :raises ConfigurationError: A setting is missing or malformed.
     """
+
+    # Without this, "for ... in pusher" would ask for the channel 0, then 1, and so on.
+    __iter__ = None
 
     def __init__(
         self,
@@ -90,15 +116,14 @@ class Pusher:
                 check_callable(name, given)
         if reactor is not None and not IReactorTime.providedBy(reactor):
             raise ConfigurationError(
-                f"reactor must be one of Twisted's, not {short_repr(reactor)}"
+                f"reactor must be one of Twisted's, not {with_type(reactor)}"
             )
         if http_client is not None:
             _check_http_client(http_client)
-        self.config = Config(app_id, key, secret, **options)
-        self._api = Api(self.config)
+        super().__init__(Config(app_id, key, secret, **options), clock)
         self._transport = Transport(
             self.config,
-            self._api,
+            self.api,
             reactor=reactor,
             http_client=http_client,
             clock=clock,
@@ -108,20 +133,20 @@ class Pusher:
     @classmethod
     def from_url(cls, url: str, **options: Unpack[ClientOptions]) -> Self:
         """
-        A client for ``https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID``.
+        Make a client for ``https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID``.
 
-        :param options: Any other argument; one given here wins over the URL.
-            ``cluster`` stands for a host, and wins over the URL's host and port.
-        :raises ConfigurationError: The URL is malformed; it is not quoted.
+        :param options: Any other argument.  An argument that is given here wins over the
+            URL.  ``cluster`` stands for a host, and wins over the URL's host and port.
+        :raises ConfigurationError: The URL is malformed.  The message does not quote it.
         """
         return cls(**url_settings(url, cast("dict[str, Any]", options)))
 
     @classmethod
     def from_env(cls, name: str = "PUSHER_URL", **options: Unpack[ClientOptions]) -> Self:
         """
-        :meth:`from_url` of the environment variable *name*.
+        Make a client for the URL in the environment variable *name*, as :meth:`from_url`.
 
-        :raises ConfigurationError: It is not set, or malformed.
+        :raises ConfigurationError: The variable is not set, or the URL is malformed.
         """
         return cls(**env_settings(name, cast("dict[str, Any]", options)))
 
@@ -135,21 +160,16 @@ class Pusher:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    # For the modules of this package; no part of what users may rely on.
-
-    @property
-    def api(self) -> Api:
-        """The endpoints of the app, as the package's own modules use them."""
-        return self._api
-
     @property
     def transport(self) -> Transport:
-        """The transport that sends the requests, as the package's own modules use it."""
+        """The transport that sends the requests; for the package's own modules only."""
         return self._transport
 
-    def _send(self, build: Callable[..., ApiRequest], *arguments: Any) -> Reply:
+    def _send(
+        self, build: Callable[P, ApiRequest], *arguments: P.args, **options: P.kwargs
+    ) -> Deferred[Any]:
         try:
-            request = build_request(build, *arguments)
+            request = build_request(build, *arguments, **options)
         except PusherError:
             return fail()
         return self._transport.send(request)
@@ -164,168 +184,183 @@ class Pusher:
         *,
         socket_id: str | None = None,
         info: str | Iterable[str] | None = None,
-    ) -> Reply:
+        idempotency_key: str | None = None,
+    ) -> Deferred[TriggerReply]:
         """
         Publish one event to one channel, or to up to 100.
 
-        :param channels: A channel's name, or several; ``#server-to-user-<id>``
+        :param channels: The name of a channel, or several.  ``#server-to-user-<id>``
             reaches a user.  An encrypted channel must be the only one.
         :param event: The event's name, 1 to 200 characters.
-        :param data: A str is sent as it is, anything else as JSON; at most
-            ``max_payload_bytes`` of UTF-8.
-        :param socket_id: The connection that does not get the event.
-        :param info: Attributes of the channels to return:
-            ``"subscription_count"``, ``"user_count"``, or several.
-        :return: A Deferred that fires once the server has accepted the event,
-            with ``{}`` or ``{"channels": {name: {attribute: value}}}``.
-        """
-        return self._send(self._api.trigger, channels, event, data, socket_id, info)
+        :param data: The event's data, at most ``max_payload_bytes`` when encoded.  A str is
+            sent as it is, bytes as the UTF-8 that they are, any other value as JSON.
+        :param socket_id: The id of the connection that does not get the event.
+        :param info: The attributes of the channels to return: ``"subscription_count"``,
+            ``"user_count"``, or several.
+        :param idempotency_key: 1 to 128 printable ASCII characters, sent as
+            ``X-Idempotency-Key`` with each attempt.  A server that honours it delivers
+            events with one key once; Pusher's own ignores it.
+        :return: A Deferred that fires once the server has accepted the event, with ``{}``
+            or ``{"channels": {name: {attribute: value}}}``.  It may also fail with a
+            PayloadTooLargeError (413), and with a ConfigurationError where a channel is
+            encrypted and there is no key.
 
-    def trigger_batch(self, events: Iterable[Event | Mapping[str, Any]]) -> Reply:
+        Source: "HTTP API reference", POST event; "Excluding event recipients".
+        """
+        return self._send(
+            self.api.trigger, channels, event, data, socket_id, info, idempotency_key
+        )
+
+    def trigger_batch(
+        self, events: Iterable[Event | Mapping[str, Any]]
+    ) -> Deferred[BatchReply]:
         """
         Publish up to ``max_batch_size`` events in one request.
 
-        :param events: Each an :class:`~txpusher.Event` or a mapping with
-            ``channel``, ``name``, ``data`` and, if wanted, ``socket_id``, ``info``.
+        :param events: The events.  Each is an :class:`~txpusher.Event`, or a mapping with
+            ``channel``, ``name``, ``data`` and, if wanted, ``socket_id``, ``info`` and
+            ``idempotency_key``.
         :return: A Deferred that fires with ``{}``, or with
-            ``{"batch": [{attribute: value}]}`` in the order of the events.
-        """
-        return self._send(self._api.trigger_batch, events)
+            ``{"batch": [{attribute: value}]}`` in the order of the events.  It may fail as
+            that of :meth:`trigger`; then nothing of the batch was published, unless
+            ``maybe_delivered`` is True.
 
-    def send_to_user(self, user_id: str, event: str, data: Any) -> Reply:
+        Source: "HTTP API reference", POST batch events.
+        """
+        return self._send(self.api.trigger_batch, events)
+
+    def send_to_user(
+        self, user_id: str, event: str, data: Any, *, idempotency_key: str | None = None
+    ) -> Deferred[TriggerReply]:
         """
         Publish one event to every connection of a signed-in user.
 
-        :param user_id: A str of 1 to 200 characters.
-        :return: A Deferred that fires with ``{}``.
+        :param user_id: The user's id, a str of 1 to 200 characters.
+        :param event: As for :meth:`trigger`.
+        :param data: As for :meth:`trigger`.
+        :param idempotency_key: As for :meth:`trigger`.
+        :return: A Deferred that fires with ``{}``, whether the user has a connection or
+            not.  It may fail as that of :meth:`trigger`.
+
+        Source: "Sending events to authenticated users".
         """
-        return self._send(self._api.send_to_user, user_id, event, data)
+        return self._send(self.api.send_to_user, user_id, event, data, idempotency_key)
 
     # Queries
 
     def channels(
         self, filter_by_prefix: str | None = None, info: str | Iterable[str] | None = None
-    ) -> Reply:
+    ) -> Deferred[ChannelsReply]:
         """
-        The occupied channels.
+        Ask for the occupied channels.
 
-        :param filter_by_prefix: Only those whose names begin so.
-        :param info: ``"user_count"`` (with the prefix ``presence-``),
-            ``"subscription_count"``, or both.
+        :param filter_by_prefix: The beginning of the names of the channels, None for all.
+        :param info: The attributes to return: ``"user_count"`` (with the prefix
+            ``presence-`` only), ``"subscription_count"``, or both.
         :return: A Deferred that fires with ``{"channels": {name: {attribute: value}}}``.
-        """
-        return self._send(self._api.channels, filter_by_prefix, info)
+            It may also fail with a BadRequestError (400), where the server has no such
+            attribute, and with an HTTPError where the reply is larger than
+            ``max_reply_bytes``.
 
-    def channel_info(self, channel: str, info: str | Iterable[str] | None = None) -> Reply:
+        Source: "HTTP API reference", GET channels.
         """
-        The state of one channel.
+        return self._send(self.api.channels, filter_by_prefix, info)
 
-        :param info: ``"user_count"``, ``"subscription_count"``, ``"cache"``, or several.
-        :return: A Deferred that fires with ``{"occupied": True, ...}``.
+    def channel_info(
+        self, channel: str, info: str | Iterable[str] | None = None
+    ) -> Deferred[ChannelInfoReply]:
         """
-        return self._send(self._api.channel_info, channel, info)
+        Ask for the state of one channel.
 
-    def channel_users(self, channel: str) -> Reply:
+        :param info: The attributes to return: ``"user_count"``, ``"subscription_count"``,
+            ``"cache"``, or several.
+        :return: A Deferred that fires with ``{"occupied": True, ...}``.  It may also fail
+            with a BadRequestError (400), where the channel has no such attribute.
+
+        Source: "HTTP API reference", GET channel.
         """
-        Who is on a presence channel.
+        return self._send(self.api.channel_info, channel, info)
 
-        :return: A Deferred that fires with ``{"users": [{"id": "..."}]}``.
+    def channel_users(self, channel: str) -> Deferred[ChannelUsersReply]:
         """
-        return self._send(self._api.channel_users, channel)
+        Ask for the members of a presence channel.
 
-    def terminate_user_connections(self, user_id: str) -> Reply:
+        :return: A Deferred that fires with ``{"users": [{"id": "..."}]}``.  It may also
+            fail with a BadRequestError (400), where the channel is no presence channel.
+
+        Source: "HTTP API reference", GET users.
+        """
+        return self._send(self.api.channel_users, channel)
+
+    def terminate_user_connections(self, user_id: str) -> Deferred[dict[str, Any]]:
         """
         End every connection of a signed-in user.
 
-        :param user_id: A str of 1 to 200 characters.
-        :return: A Deferred that fires with ``{}``.
-        """
-        return self._send(self._api.terminate_user_connections, user_id)
+        The user's clients connect again, unless the application refuses their sign-in.
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None) -> Reply:
-        """
-        A signed GET of any path below the app's, such as ``"/channels"``.
+        :param user_id: The user's id, a str of 1 to 200 characters.
+        :return: A Deferred that fires with the decoded reply, ``{}``.
 
-        :param path: Percent-escaped where it needs to be.
-        :param params: Query parameters, str or int; None leaves one out.
+        Source: "Terminating user connections".
+        """
+        return self._send(self.api.terminate_user_connections, user_id)
+
+    # Other requests
+
+    def get(
+        self, path: str, params: Mapping[str, Any] | None = None
+    ) -> Deferred[dict[str, Any]]:
+        """
+        Send a signed GET of any path below the app's.
+
+        :param path: A path such as ``"/channels"``, percent-escaped where it needs to be.
+        :param params: The query parameters, str or int.  A parameter that is None is left
+            out.
         :return: A Deferred that fires with the decoded reply.
-        """
-        return self._send(self._api.get, path, params)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Reply:
+        Source: "HTTP API reference".
         """
-        A signed POST to any path below the app's, such as ``"/events"``.
+        return self._send(self.api.get, path, params)
 
-        :param body: Sent as a JSON object, ``{}`` without one.
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None
+    ) -> Deferred[dict[str, Any]]:
+        """
+        Send a signed POST to any path below the app's.
+
+        :param path: A path such as ``"/events"``, percent-escaped where it needs to be.
+        :param body: A mapping, which is sent as a JSON object; None sends ``{}``.
         :return: A Deferred that fires with the decoded reply.
+
+        Source: "HTTP API reference".
         """
-        return self._send(self._api.post, path, body)
+        return self._send(self.api.post, path, body)
 
-    # Without I/O
-
-    def authenticate(
-        self, channel: str, socket_id: str, custom_data: Mapping[str, Any] | None = None
-    ) -> dict[str, str]:
-        """
-        What to answer a client that asks to subscribe to a private channel.
-
-        :param custom_data: Signed and given to the subscriber; on a presence
-            channel it must have a ``user_id``, a non-empty str or an int, and
-            may have ``user_info``.
-        :return: ``{"auth": ..., "channel_data"?: ..., "shared_secret"?: ...}``,
-            to be sent as JSON.
-        :raises InvalidRequestError: An argument is not what the API accepts.
-        :raises ConfigurationError: An encrypted channel, and no key.
-        """
-        return self._api.authenticate(channel, socket_id, custom_data)
-
-    def authenticate_user(self, socket_id: str, user_data: Mapping[str, Any]) -> dict[str, str]:
-        """
-        What to answer a client that asks to sign in.
-
-        :param user_data: Must have an ``id``, a non-empty str.
-        :return: ``{"auth": ..., "user_data": ...}``, to be sent as JSON.
-        :raises InvalidRequestError: An argument is not what the API accepts.
-        """
-        return self._api.authenticate_user(socket_id, user_data)
-
-    def webhook(
+    def request(
         self,
-        request: IRequest | None = None,
-        *,
-        key: bytes | str | None = None,
-        signature: bytes | str | None = None,
-        body: bytes | str | None = None,
-        content_type: bytes | str | None = "application/json",
-        extra_tokens: Iterable[tuple[str, str]] = (),
-    ) -> WebHook:
+        method: str,
+        path: str,
+        params: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | str | bytes | None = None,
+    ) -> Deferred[dict[str, Any]]:
         """
-        A webhook, to be verified and read.
+        Send a signed request of any method for any path below the app's.
 
-        :param request: The twisted.web request that brought it, or else:
-        :param key: Its ``X-Pusher-Key`` header.
-        :param signature: Its ``X-Pusher-Signature`` header.
-        :param body: Its body, exactly as received.
-        :param content_type: Its ``Content-Type`` header; with *request*, that
-            of the request counts.
-        :param extra_tokens: (key, secret) pairs that are accepted beside the
-            app's own, while keys are changed.
-        :raises InvalidRequestError: A part is neither str nor bytes, or a token
-            no pair of two str that are not empty.
+        :param method: An HTTP method such as ``"POST"``.  Only a GET counts as one that
+            changes nothing, and is retried as such.
+        :param path: As for :meth:`get`.
+        :param params: As for :meth:`get`.
+        :param body: A mapping, which is sent as a JSON object, or the exact str or bytes to
+            send.  A POST without a body sends ``{}``; a GET has none.
+        :return: A Deferred that fires with the decoded reply.
+
+        Source: "HTTP API reference".
         """
-        return read_webhook(
-            self.config,
-            request,
-            key=key,
-            signature=signature,
-            body=body,
-            content_type=content_type,
-            extra_tokens=extra_tokens,
-        )
+        return self._send(self.api.request, method, path, params, body)
 
     def channel(self, name: str) -> Channel:
         """
-        The channel called *name*, for several operations on it.
+        Bind the client to the channel called *name*, for several operations on it.
 
         :raises InvalidRequestError: No channel can be called so.
         """
@@ -335,39 +370,22 @@ class Pusher:
 
     @property
     def stats(self) -> Stats:
-        """What the client is doing and has done, as a snapshot."""
+        """The numbers of operations so far and at present, as a snapshot."""
         return self._transport.stats()
 
     def close(self, timeout: float | None = None) -> Deferred[None]:
         """
-        Let what is in flight end, and leave nothing in the reactor.
+        Let requests in flight end, and leave nothing in the reactor.
 
-        What waits for a connection or for a retry fails with a ClosedError, as
+        An operation that waits for a connection or for a retry fails with a ClosedError, as
         does every later operation.
 
-        :param timeout: Seconds after which what is still in flight fails with
+        :param timeout: The seconds after which a request that is still in flight fails with
             a ClosedError too; None waits as long as it takes.
-        :return: A Deferred that fires with None when every connection is closed.
+        :return: A Deferred that fires with None when every connection is closed.  It fails
+            with an InvalidRequestError where *timeout* is no number of seconds >= 0.
         """
         return self._transport.close(timeout)
-
-
-def build_request(build: Callable[..., T], *arguments: Any) -> T:
-    """
-    What *build* makes of the arguments of an operation.
-
-    :raises PusherError: It refuses one; or an iterable or a mapping of the
-        caller's has raised something, which is then the error's cause.
-    """
-    try:
-        return build(*arguments)
-    except PusherError:
-        raise
-    except Exception as error:
-        raise InvalidRequestError(
-            f"an argument could not be read: {type(error).__name__}: "
-            f"{short_repr(str(error), 200)}"
-        ) from error
 
 
 def _check_http_client(http_client: Any) -> None:
@@ -378,5 +396,5 @@ def _check_http_client(http_client: Any) -> None:
         )
     if not callable(getattr(http_client, "request", None)):
         raise ConfigurationError(
-            f"http_client must be a treq client, not {short_repr(http_client)}"
+            f"http_client must be a treq client, not {with_type(http_client)}"
         )

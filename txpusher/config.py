@@ -1,7 +1,7 @@
 """
-The settings of a client, checked once, when it is made.
+The settings of a client, which are checked once, when the client is made.
 
-A :class:`Config` is plain frozen data: no connection, no clock, no reactor.
+A :class:`Config` is frozen data: it holds no connection, no clock and no reactor.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from twisted.web.iweb import IPolicyForHTTPS
     from typing_extensions import Unpack
 
-#: Compact, UTF-8 kept as it is, NaN refused: what the default json_dumps does.
+#: The default json_dumps: it is compact, keeps UTF-8 as it is and refuses NaN.
 json_dumps: Callable[[Any], str] = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":")
 ).encode
@@ -100,39 +100,40 @@ class Config:
     :param cluster: The Pusher cluster, which gives the host
         ``api-<cluster>.pusher.com``.
     :param host: The host of another server that speaks the protocol.
-    :param port: Its port; 443 with TLS, 80 without.
+    :param port: The port of the server; None stands for 443 with TLS, for 80 without.
     :param use_tls: Whether to speak HTTPS.
     :param path_prefix: A path before ``/apps/``.  Slashes at its ends do not
         matter.
     :param sign_path_prefix: Whether the signature covers *path_prefix* too.
         It must not where a proxy in front of the server strips the prefix; it
         must where the server itself has the prefix, as soketi can.
-    :param encryption_master_key_base64: 32 bytes in base64, for
+    :param encryption_master_key_base64: The 32 bytes of the master key in base64, for
         ``private-encrypted-`` channels.
-    :param http_proxy: ``http://[user:password@]host[:port]``.
-    :param connect_timeout: Seconds to look up, connect and shake hands.
-    :param timeout: Seconds for one attempt, from when it is sent to the last
-        byte of the reply.
+    :param http_proxy: The URL of an HTTP proxy, ``http://[user:password@]host[:port]``.
+    :param connect_timeout: Seconds to look up the name, connect and shake hands.
+    :param timeout: Seconds for one attempt, from the moment when the request is sent to
+        the last byte of the reply.
     :param keep_alive_timeout: Seconds that an idle connection is kept.
-    :param max_connections: The most sockets open at a time.
-    :param max_pending: The most operations waiting for one, None for any.
-    :param retry: What is tried again, a :class:`RetryPolicy`.
-    :param idempotency_keys: Send ``X-Idempotency-Key`` with every POST, the
-        same one for each attempt of an operation.
+    :param max_connections: The most sockets that are open at a time.
+    :param max_pending: The most operations that wait for a connection, None for any
+        number.
+    :param retry: The :class:`RetryPolicy`.
+    :param idempotency_keys: Whether each POST has a header ``X-Idempotency-Key``, the
+        same for each attempt of an operation.
     :param max_payload_bytes: The most bytes of one event's data.
     :param max_batch_size: The most events in one batch.
     :param max_reply_bytes: The most bytes of one reply, unpacked.
-    :param json_dumps: Encodes data that is not a str; gives str or bytes.
-    :param json_loads: Decodes replies and webhooks, from bytes.
-    :param tls_policy: An ``IPolicyForHTTPS`` in place of the default, which
-        verifies against the platform's trust roots.
+    :param json_dumps: A function that encodes data, as str or as UTF-8.
+    :param json_loads: A function that decodes replies and webhooks, from bytes.
+    :param tls_policy: An ``IPolicyForHTTPS`` in place of the default, which verifies
+        certificates against the platform's trust roots.
     :param endpoint: An ``IStreamClientEndpoint`` that stands for the TCP
         connection to *host* and *port*: a Unix socket, Tor.  It excludes
         *http_proxy*.
     :raises ConfigurationError: A setting is missing or malformed.
     """
 
-    # One that is left out is refused as an empty one is: by name.
+    # Without a default, Python would refuse a missing setting with a TypeError of its own.
     app_id: str = attrs.field(default="", converter=plain_str, validator=identifier())
     key: str = attrs.field(default="", converter=plain_str, validator=identifier(), repr=False)
     secret: str = attrs.field(
@@ -201,18 +202,18 @@ class Config:
 
     @property
     def scheme(self) -> str:
-        """``"https"`` or ``"http"``."""
+        """Return ``"https"`` or ``"http"``."""
         return "https" if self.use_tls else "http"
 
     @property
     def netloc(self) -> str:
-        """Host and port as in a URL and the Host header, the default port left out."""
+        """Return host and port as in a URL, without the port where it is the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.use_tls else 80) else f"{host}:{self.port}"
 
     @property
     def app_path(self) -> str:
-        """``/apps/<app_id>``, percent-escaped: where every signed path begins."""
+        """Return ``/apps/<app_id>``, percent-escaped: every request's path begins with it."""
         return f"/apps/{quote_segment(self.app_id)}"
 
     @property
@@ -223,19 +224,19 @@ class Config:
     @classmethod
     def from_url(cls, url: str, **options: Unpack[Options]) -> Config:
         """
-        The settings in ``https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID``.
+        Read the settings in ``https://KEY:SECRET@HOST[:PORT][/prefix]/apps/APP_ID``.
 
-        :param options: Any other setting; one given here wins over the URL.
-        :raises ConfigurationError: The URL is malformed.  The message does not
-            quote it: it holds the secret.
+        :param options: Any other setting.  A setting that is given here wins over the URL.
+        :raises ConfigurationError: The URL is malformed.  The message does not quote the
+            URL, which holds the secret.
         """
         return cls(**url_settings(url, cast("dict[str, Any]", options)))
 
     @classmethod
     def from_env(cls, name: str = "PUSHER_URL", **options: Unpack[Options]) -> Config:
         """
-        :meth:`from_url` of the environment variable *name*.
+        Read the settings in the environment variable *name*, as :meth:`from_url` does.
 
-        :raises ConfigurationError: It is not set, or malformed.
+        :raises ConfigurationError: The variable is not set, or the URL in it is malformed.
         """
         return cls(**env_settings(name, cast("dict[str, Any]", options)))

@@ -10,8 +10,8 @@ The exceptions of txpusher, in one tree.
     ├── QueueFullError                max_pending operations wait already
     ├── BlockingCallError             (RuntimeError) a blocking call in the wrong place
     ├── HTTPError                     no usable answer
-    │   └── RequestTimeoutError       none in time
-    ├── APIError                      the server answered with an error
+    │   └── RequestTimeoutError       a phase of the request took too long
+    ├── APIError                      the server answered with an error, 3xx and 422 among them
     │   ├── BadRequestError           400
     │   ├── AuthenticationError       401
     │   ├── ForbiddenError            403
@@ -24,9 +24,8 @@ The exceptions of txpusher, in one tree.
     ├── SubscriptionError             a subscription or a sign-in was refused
     └── ConnectionClosedError         the server has ended a Subscriber for good
 
-Every one says in ``maybe_delivered`` whether the server may have acted on the
-operation that failed.  No message or repr holds a key, a secret or a
-signature.
+Each error says in ``maybe_delivered`` whether the server may have acted on the operation that
+failed.  No message and no repr holds a key, a secret or a signature.
 """
 
 from __future__ import annotations
@@ -61,10 +60,10 @@ class PusherError(Exception):
     """
     The base of all errors that txpusher raises.
 
-    :ivar maybe_delivered: False where the server provably did not act on the
-        operation, True where it may have.  Always False for a query.
-    :ivar transient: True where the same operation may well succeed a little
-        later.
+    :ivar maybe_delivered: False where the server provably did not act on the operation,
+        True where it may have.  It is always False for a query, which changes nothing.
+    :ivar transient: True where the same operation may succeed a little later.  Transient
+        errors are retried as far as the :class:`~txpusher.RetryPolicy` allows.
     """
 
     transient: bool = False
@@ -75,35 +74,48 @@ class PusherError(Exception):
 
 
 class ConfigurationError(PusherError):
-    """A setting is missing or malformed; the message names it."""
+    """
+    A setting is missing, is malformed or cannot be used; the message names the setting.
+
+    Constructors raise it.  Operations fail with it where a setting is first used by the
+    operation: a reactor that cannot be imported, the key of an encrypted channel.
+    """
 
 
 class InvalidRequestError(PusherError, ValueError):
     """
-    An argument that the Channels API would not accept.
+    The Channels API would not accept an argument.
 
-    Raised before any I/O; the message has the limit and the value given.
+    The argument is refused before any I/O.  The message has the limit, the value and, where
+    the type is wrong, the type.
     """
 
 
 class ClosedError(PusherError):
-    """The client was closed before or while the operation ran."""
+    """The client or the publisher was closed before the operation began, or while it ran."""
 
 
 class QueueFullError(PusherError):
-    """As many operations as ``max_pending`` allows are waiting already."""
+    """The queue is full: as many operations wait as ``max_pending`` allows."""
 
 
 class BlockingCallError(PusherError, RuntimeError):
-    """A blocking call where it could only hang: in the reactor thread, or after a fork."""
+    """
+    A blocking call was made where it could only hang.
+
+    It would wait for a reactor that cannot run: in the reactor thread itself, and in a
+    process that was forked after the reactor thread began.
+    """
 
 
 class HTTPError(PusherError):
     """
-    No usable answer: the name was not found, the connection was refused or
-    lost, TLS failed, or the reply made no sense.
+    There was no usable answer.
 
-    :ivar original_error: The exception that was the cause, or None.
+    The name was not found, the connection was refused or lost, TLS failed, or the reply
+    was none that the API gives.
+
+    :ivar original_error: The exception that was the cause, None where there was none.
     """
 
     def __init__(
@@ -120,18 +132,28 @@ class HTTPError(PusherError):
 
 
 class RequestTimeoutError(HTTPError):
-    """No connection within ``connect_timeout``, or no reply within ``timeout``."""
+    """
+    A phase of the request took too long; the message says which.
+
+    Looking up the name, connecting, the proxy and the TLS handshake have
+    ``connect_timeout`` together; the reply has ``timeout``.
+    """
 
 
 class APIError(PusherError):
     """
     The server answered with an error.
 
+    A status without a class of its own is an APIError itself: a redirect (3xx), which is
+    never followed because the signature is for one host, and 422, with which Laravel Reverb
+    refuses an event for its content.  Servers that send an error with status 200 and
+    ``{"error": ..., "code": ...}`` are understood too; *status* is then that code.
+
     :ivar status: The HTTP status, an int.
-    :ivar body: The text of the reply, as it came.
+    :ivar body: The text of the reply, as it came.  It may quote a signature.
     :ivar path: The path of the request, without the query.
-    :ivar retry_after: Seconds after which the server wants to be asked again,
-        or None where it did not say.
+    :ivar retry_after: Seconds after which the server wants to be asked again, None where
+        it did not say.
     """
 
     default_status: ClassVar[int] = 0
@@ -157,13 +179,18 @@ class APIError(PusherError):
 
 
 class BadRequestError(APIError):
-    """400: the request was malformed."""
+    """400: the server took the request for malformed."""
 
     default_status = 400
 
 
 class AuthenticationError(APIError):
-    """401: wrong app key or secret, or a clock that is more than 600 seconds off."""
+    """
+    401: the server did not accept the signature.
+
+    The key or the secret is wrong, the local clock is more than 600 seconds off, or the
+    server sees another path than the one that was signed (``sign_path_prefix``).
+    """
 
     default_status = 401
 
@@ -175,7 +202,7 @@ class ForbiddenError(APIError):
 
 
 class NotFoundError(APIError):
-    """404: no such app, or no such path."""
+    """404: there is no such app, or no such path."""
 
     default_status = 404
 
@@ -200,14 +227,14 @@ class RateLimitedError(APIError):
 
 
 class ServerError(APIError):
-    """5xx: the server failed; it may have acted on the request or not."""
+    """5xx: the server failed.  It may have acted on the request before."""
 
     default_status = 500
     transient = True
 
 
 class WebHookError(PusherError):
-    """A webhook whose signature is not valid, or whose body cannot be read."""
+    """A webhook is not valid, or its body cannot be read."""
 
 
 class SubscriptionError(PusherError):
@@ -261,7 +288,7 @@ _BY_STATUS: dict[int, type[APIError]] = {
 
 
 def error_class_for(status: int) -> type[APIError]:
-    """The class of the error that an HTTP status stands for."""
+    """Return the class of the error that an HTTP status stands for."""
     if 500 <= status <= 599:
         return ServerError
     return _BY_STATUS.get(status, APIError)

@@ -16,9 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from txpusher._batching import Batch, Scheduler, Ticket
+from txpusher._request import build_request
 from txpusher._text import as_plain_str
 from txpusher._validators import check_bool, check_whole_number
-from txpusher.client import Pusher, build_request
+from txpusher.client import Pusher
 from txpusher.errors import (
     BadRequestError,
     ClosedError,

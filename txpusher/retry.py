@@ -1,7 +1,7 @@
 """
-What is tried again, and when.
+The rules for retries: which failed attempts are repeated, and when.
 
-Rules without I/O or clock; the transport asks them after each attempt.
+The rules do no I/O and read no clock; the transport asks them after each attempt.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import attrs
 from txpusher._validators import boolean, seconds, whole_number
 from txpusher.errors import PusherError
 
-#: The longest ``Retry-After``, in seconds, that is waited for.
+#: The longest ``Retry-After``, in seconds, that is obeyed.
 MAX_RETRY_AFTER = 30.0
 
 _OWNER = "RetryPolicy"
@@ -21,7 +21,7 @@ _OWNER = "RetryPolicy"
 
 def may_have_been_delivered(method: str, *, sent: bool, status: int | None = None) -> bool:
     """
-    Whether the server may have acted on one attempt that failed.
+    Tell whether the server may have acted on one attempt that failed.
 
     ======  =========================  ======  =================================
     method  what happened              may it  because
@@ -30,12 +30,13 @@ def may_have_been_delivered(method: str, *, sent: bool, status: int | None = Non
     POST    never sent                 no      DNS, refused, connect timeout,
                                                TLS or proxy refused
     POST    sent, no status            yes     the reply was lost, not the event
-    POST    2xx, reply unusable        yes     accepted, as far as one can tell
+    POST    2xx, reply unusable        yes     the status says that it was accepted
     POST    3xx, 4xx                   no      refused: nothing was published
-    POST    5xx                        yes     it may have failed half-way
+    POST    5xx                        yes     the server may have failed half-way
     ======  =========================  ======  =================================
 
-    :param sent: Whether any byte of the request was handed to a connection.
+    :param method: The HTTP method.
+    :param sent: Whether any byte of the request has left.
     :param status: The status of the reply, None where none was read.
     """
     if method == "GET" or not sent:
@@ -46,25 +47,25 @@ def may_have_been_delivered(method: str, *, sent: bool, status: int | None = Non
 @attrs.frozen
 class RetryPolicy:
     """
-    How often a failed attempt is repeated, and how long to wait before.
+    A policy says how often a failed attempt is repeated, and after which delay.
 
     A POST is repeated only where the server provably did not act on it (see
-    :func:`may_have_been_delivered`) and trying again may help: no connection,
-    no such name, connect timeout, a failed TLS handshake (but not a refused
-    certificate), a proxy's refusal, 408, 429.  A GET is repeated after any
-    transient failure.
+    :func:`may_have_been_delivered`) and trying again may help: no connection, no such name,
+    connect timeout, a failed TLS handshake (but not a refused certificate), a proxy's
+    refusal, 408, 429.  A GET is repeated after any transient failure.
 
-    :param max_retries: Attempts after the first; 0 tries once.
-    :param initial_delay: Seconds before the first retry, doubled for each
-        further one.
-    :param max_delay: The most seconds between two attempts.  Each delay is
-        shortened by up to a half, at random, so that clients that failed
-        together do not come back together.
+    :param max_retries: The most attempts after the first; 0 tries once.
+    :param initial_delay: Seconds before the first retry.  The delay doubles for each
+        further retry.
+    :param max_delay: The most seconds between two attempts.  Each delay is shortened by up
+        to a half, at random, so that clients that failed together do not come back
+        together.
     :param max_duration: The most seconds for all attempts and all waits of one
         operation together, from the moment of its first attempt; the time in
         the queue does not count.  None sets no bound.
-    :param unsafe: Repeat POSTs after every transient failure: an event is then
-        delivered at least once, and perhaps more often.
+    :param unsafe: Whether POSTs are repeated after every transient failure.  An event is
+        then delivered at least once, and perhaps more often.
+    :raises ConfigurationError: A setting is not what it must be.
     """
 
     max_retries: int = attrs.field(default=3, validator=whole_number(0, _OWNER))
@@ -77,12 +78,11 @@ class RetryPolicy:
 
     def delay(self, retries: int, error: PusherError) -> float | None:
         """
-        Seconds to wait before the next attempt; None to give up.
+        Return the seconds to wait before the next attempt, None to give up.
 
         :param retries: How many retries there have been.
-        :param error: What the last attempt failed with.  Its ``retry_after``
-            is obeyed up to 30 seconds; asked for more, the operation fails at
-            once.
+        :param error: The error of the last attempt.  Its ``retry_after`` is obeyed up to
+            30 seconds; where the server asks for more, the operation fails at once.
         """
         if retries >= self.max_retries or not error.transient:
             return None

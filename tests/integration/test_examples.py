@@ -357,7 +357,7 @@ async def test_receive_webhooks(service):
 
 @pytest_twisted.ensureDeferred
 async def test_receive_webhooks_from_a_server(service):
-    pytest.importorskip("wsproto")
+    pytest.importorskip("twisted.web.websocket")
     pytest.importorskip("wsproto")
     from twisted.internet import reactor
 

@@ -35,7 +35,7 @@ from .asserting import within
 from .misbehaving import until
 
 pytest.importorskip("wsproto")
-pytest.importorskip("wsproto")
+pytest.importorskip("twisted.web.websocket")
 
 from txpusher.server import App
 from txpusher.testing import RunningServer
@@ -134,6 +134,10 @@ def names(server: Any, block: Block) -> dict[str, Any]:
     if block.section == "Webhooks":
         defined |= {"key": APP.key, "signature": hmac_hex(APP.secret, BODY), "body": BODY}
         defined |= {"old_key": "old", "old_secret": "older"}
+        defined["headers"] = {
+            "HTTP_X_PUSHER_KEY": APP.key,
+            "HTTP_X_PUSHER_SIGNATURE": hmac_hex(APP.secret, BODY),
+        }
     return defined
 
 

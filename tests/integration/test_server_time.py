@@ -23,7 +23,7 @@ from .server_client import (
     signed,
 )
 
-pytest.importorskip("wsproto")
+pytest.importorskip("twisted.web.websocket")
 
 
 @pytest_twisted.async_yield_fixture
@@ -179,7 +179,7 @@ async def test_what_has_gathered_goes_out_before_the_end(
     socket.subscribe("a")
     await socket.wait("pusher_internal:subscription_count")
     raw = await connect_raw(server.port)
-    monkeypatch.setattr("txpusher.server._limits.LARGE_AUDIENCE", 1)
+    monkeypatch.setattr("txpusher.server._net.outbox.LARGE_AUDIENCE", 1)
     raw.write(signed("POST", "/apps/3/events", b'{"name":"e","channel":"a","data":"d"}'))
     assert (await raw.response())[0] == 200
     # The round in which it gathers does not end: the time stands still.

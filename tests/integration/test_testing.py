@@ -17,7 +17,7 @@ from txpusher.testing import AcceptedEvent, RunningServer
 
 from .observing import Log, in_reactor
 
-pytest.importorskip("wsproto")
+pytest.importorskip("twisted.web.websocket")
 
 MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 

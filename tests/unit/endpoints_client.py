@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from txpusher._protocol import signing
-from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
+from txpusher.server._core.endpoints import Call, Endpoints, Reply
 
 from .hub_driver import KEY, SECRET, Browser, Driver
 
@@ -35,7 +35,7 @@ class Client:
         signed: dict[str, str] | None = None,
         timestamp: float = WALL,
         **params: str,
-    ) -> Response:
+    ) -> Reply:
         raw = b"" if body is None else body
         if not isinstance(raw, bytes):
             raw = json.dumps(raw).encode()
@@ -47,8 +47,8 @@ class Client:
 
     def send(
         self, method: str, path: str, query: str, body: bytes = b"", key: str | None = None
-    ) -> Response:
-        call = ApiCall(method, path, query, body, self.driver.now, WALL, key)
+    ) -> Reply:
+        call = Call(method, path, query, body, self.driver.now, WALL, key)
         reply, outputs = self.endpoints.answer(call)
         self.driver.carry_out(outputs)
         return reply
@@ -58,7 +58,7 @@ class Client:
         assert reply.status == 200, reply.body
         return json.loads(reply.body)
 
-    def post(self, path: str, body: Any, **options: Any) -> Response:
+    def post(self, path: str, body: Any, **options: Any) -> Reply:
         return self.call("POST", f"/apps/3{path}", body, **options)
 
     @property

@@ -66,6 +66,13 @@ def make_api(**options: Any) -> Api:
     return Api(Config("3", KEY, SECRET, **options))
 
 
+def named(value: object, *kinds: type) -> str:
+    """Name a refused value as a message does: with its type unless it is one of *kinds*."""
+    if value is None or type(value) in kinds:
+        return repr(value)
+    return f"the {type(value).__name__} {value!r}"
+
+
 def body_of(request: ApiRequest) -> dict[str, Any]:
     """The JSON object that a request holds."""
     assert request.body is not None

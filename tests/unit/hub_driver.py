@@ -7,9 +7,9 @@ from typing import Any
 
 from txpusher._protocol import signing
 from txpusher.server import App
+from txpusher.server._core.connection import Connection
 from txpusher.server._core.hub import Hub, Publication
 from txpusher.server._core.outputs import Activity, Close, Notify, Output, Send
-from txpusher.server._core.state import Connection
 
 KEY = "278d425bdf160c739803"
 SECRET = "7ad3773142a6692b25b8"

@@ -23,6 +23,7 @@ from .helpers import (
     body_of,
     make_api,
     misconfiguration,
+    named,
     refusal,
 )
 
@@ -76,7 +77,7 @@ class TestTrigger:
     @pytest.mark.parametrize("channels", NOT_NAMES)
     def test_what_is_no_name_is_refused(self, api, channels):
         assert refusal(api.trigger, channels, "e", "x") == (
-            f"channels must be a name or several names, not {channels!r}"
+            f"channels must be a str or an iterable of str, not {named(channels)}"
         )
 
     @pytest.mark.parametrize("name", BAD_CHANNEL_NAMES)
@@ -173,7 +174,7 @@ class TestTriggerBatch:
     @pytest.mark.parametrize("event", ["ab", 7, None, ("a", "e", "x")])
     def test_what_is_no_event_is_refused(self, api, event):
         assert refusal(api.trigger_batch, [event]) == (
-            f"events[0]: an event must be an Event or a mapping, not {event!r}"
+            f"events[0]: an event must be an Event or a mapping, not {named(event)}"
         )
 
     @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ class TestGet:
     @pytest.mark.parametrize("value", [True, 1.5, b"x", ["a"], object])
     def test_other_values_are_refused(self, api, value):
         message = refusal(api.get, "/x", {"p": value})
-        assert message == f"the param p must be a str or an int, not {value!r}"
+        assert message == f"the param p must be a str or an int, not {named(value)}"
 
     @pytest.mark.parametrize("info", [True, 7, ["a", 1]])
     def test_bad_info_is_refused(self, api, info):
@@ -315,7 +316,7 @@ class TestGet:
     @pytest.mark.parametrize("name", [7, None, b"a"])
     def test_name_that_is_no_text_is_refused(self, api, name):
         assert refusal(api.get, "/x", {name: "1"}) == (
-            f"the name of a param must be a str, not {name!r}"
+            f"the name of a param must be a str, not {named(name)}"
         )
 
     @pytest.mark.parametrize("name", ["a b", "a&b", "a=b", "a\r\nb", "é", "\ud800", ""])
@@ -326,14 +327,16 @@ class TestGet:
 
     @pytest.mark.parametrize("params", ["a=b", [("a", "b")], 7, "", 0, False, [], ()])
     def test_params_must_be_a_mapping(self, api, params):
-        assert refusal(api.get, "/x", params) == f"params must be a mapping, not {params!r}"
+        assert (
+            refusal(api.get, "/x", params) == f"params must be a mapping, not {named(params)}"
+        )
 
     def test_value_that_utf8_cannot_express_is_refused(self, api):
         assert "the param p has a lone surrogate" in refusal(api.get, "/x", {"p": "\ud800"})
 
     def test_number_too_long_to_write_is_refused(self, api):
         assert refusal(api.get, "/x", {"p": 10**5000}) == (
-            "the param p must be a str or an int, not one too long to write out"
+            "the param p must be a str or an int, not an int too long to write out"
         )
 
 
@@ -347,7 +350,7 @@ class TestPost:
 
     @pytest.mark.parametrize("body", ["{}", b"{}", [1], 7])
     def test_body_must_be_a_mapping(self, api, body):
-        assert refusal(api.post, "/x", body) == f"a body must be a mapping, not {body!r}"
+        assert refusal(api.post, "/x", body) == f"a body must be a mapping, not {named(body)}"
 
     @pytest.mark.parametrize("value", [{1}, float("nan"), b"x", {(1, 2): 3}])
     def test_body_that_json_cannot_express_is_refused(self, api, value):

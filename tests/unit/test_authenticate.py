@@ -23,6 +23,7 @@ from .helpers import (
     SOCKET_ID,
     make_api,
     misconfiguration,
+    named,
     refusal,
 )
 
@@ -47,16 +48,19 @@ class TestChannel:
             "channel_data": '{"user_id":10,"user_info":{"name":"Mr. Pusher"}}',
         }
 
-    @given(JSON_OBJECTS)
+    @given(JSON_OBJECTS.filter(bool))
     def test_data_is_given_as_the_very_text_that_is_signed(self, data):
         answer = make_api().authenticate("private-a", "1.2", data)
         text = answer["channel_data"]
         assert json.loads(text) == data
         assert answer["auth"] == f"{KEY}:{channel_signature(SECRET, '1.2', 'private-a', text)}"
 
-    def test_empty_data_is_signed_and_none_is_not(self, api):
-        assert api.authenticate("private-a", "1.2", {})["channel_data"] == "{}"
-        assert "channel_data" not in api.authenticate("private-a", "1.2", None)
+    @pytest.mark.parametrize("channel", ["private-a", "presence-a", ENCRYPTED])
+    @pytest.mark.parametrize("data", [{}, MappingProxyType({})])
+    def test_empty_data_is_signed_like_none(self, api, channel, data):
+        answer = api.authenticate(channel, "1.2", data)
+        assert answer == api.authenticate(channel, "1.2")
+        assert "channel_data" not in answer
 
     def test_order_of_keys_and_utf8_are_kept(self, api):
         answer = api.authenticate("private-a", "1.2", {"z": "é", "a": 1})
@@ -64,7 +68,7 @@ class TestChannel:
 
     def test_data_is_encoded_by_the_users_encoder(self):
         api = make_api(json_dumps=lambda value: b'{"mine":1}')
-        assert api.authenticate("private-a", "1.2", {})["channel_data"] == '{"mine":1}'
+        assert api.authenticate("private-a", "1.2", {"a": 1})["channel_data"] == '{"mine":1}'
 
     def test_any_mapping_is_taken(self, api):
         answer = api.authenticate("presence-a", "1.2", MappingProxyType({"user_id": "7"}))
@@ -93,7 +97,7 @@ class TestChannel:
     @pytest.mark.parametrize("data", ["{}", b"{}", [], 7, False])
     def test_data_that_is_no_mapping_is_refused(self, api, data):
         assert refusal(api.authenticate, "private-a", "1.2", data) == (
-            f"custom_data must be a mapping, not {data!r}"
+            f"custom_data must be a mapping, not {named(data)}"
         )
 
     @pytest.mark.parametrize("value", NOT_JSON)
@@ -110,21 +114,39 @@ class TestPresence:
     @pytest.mark.parametrize("channel", ["presence-a", "presence-cache-a"])
     @pytest.mark.parametrize(
         "data",
-        [None, {}, {"user_info": {}}, {"user_id": ""}, {"user_id": None}, {"user_id": True}],
+        [{"user_info": {}}, {"user_id": ""}, {"user_id": None}, {"user_id": True}],
     )
     def test_member_without_an_id_is_refused(self, api, channel, data):
         message = refusal(api.authenticate, channel, "1.2", data)
         assert message.startswith("custom_data of a presence channel must have a user_id")
-        assert message.endswith(f"not {(data or {}).get('user_id')!r}")
+        assert message.endswith(f"not {named(data.get('user_id'), str)}")
 
-    @pytest.mark.parametrize("user_id", ["7", 7, 0])
+    def test_member_without_data_is_the_one_that_has_signed_in(self, api):
+        signature = "60fce9e1e528e37b57c81ea013792a6781add969d8e704f96565e68ede11297f"
+        pusher = Pusher("1", "app-key", "app-secret", host="127.0.0.1")
+        assert pusher.authenticate("presence-lobby", "1.2") == {"auth": f"app-key:{signature}"}
+
+    @pytest.mark.parametrize("user_id", [2**53, -(2**53), pytest.param(10**5000, id="huge")])
+    def test_id_that_javascript_would_round_is_refused(self, api, user_id):
+        message = refusal(api.authenticate, "presence-a", "1.2", {"user_id": user_id})
+        assert "from -9007199254740991 to 9007199254740991" in message
+
+    @pytest.mark.parametrize("user_id", ["7", 7, 0, 2**53 - 1, 1 - 2**53])
     def test_id_may_be_a_text_or_a_number(self, api, user_id):
         answer = api.authenticate("presence-a", "1.2", {"user_id": user_id})
         assert json.loads(answer["channel_data"]) == {"user_id": user_id}
 
-    @pytest.mark.parametrize("channel", ["private-presence-a", "a-presence-", "presence"])
-    def test_other_channels_need_no_member(self, api, channel):
-        assert list(api.authenticate(channel, "1.2")) == ["auth"]
+    def test_private_channel_needs_no_member(self, api):
+        assert list(api.authenticate("private-presence-a", "1.2")) == ["auth"]
+
+    @pytest.mark.parametrize(
+        "channel", ["a", "cache-a", "a-presence-", "presence", "privateer"]
+    )
+    def test_public_channel_is_refused_in_words(self, api, channel):
+        assert refusal(api.authenticate, channel, "1.2") == (
+            f"{channel!r} is a public channel, which needs no authorisation: "
+            "only a channel whose name begins with private- or presence- does"
+        )
 
 
 class TestUser:
@@ -146,13 +168,13 @@ class TestUser:
     @pytest.mark.parametrize("user", [None, '{"id":"7"}', [("id", "7")], 7])
     def test_user_that_is_no_mapping_is_refused(self, api, user):
         assert refusal(api.authenticate_user, "1.2", user) == (
-            f"user_data must be a mapping, not {user!r}"
+            f"user_data must be a mapping, not {named(user)}"
         )
 
     @pytest.mark.parametrize("user_id", [None, "", 7, True, b"7", ["7"]])
     def test_id_that_is_no_text_is_refused(self, api, user_id):
         assert refusal(api.authenticate_user, "1.2", {"id": user_id}) == (
-            f"user_data must have an id that is a non-empty str, not {user_id!r}"
+            f"user_data must have an id that is a non-empty str, not {named(user_id, str)}"
         )
 
     def test_missing_id_is_refused(self, api):

@@ -22,7 +22,7 @@ from txpusher._text import short_repr, utf8
 from txpusher._urls import check_path, quote_segment
 from txpusher.errors import InvalidRequestError
 
-from .helpers import BAD_CHANNEL_NAMES, BAD_SOCKET_IDS, refusal
+from .helpers import BAD_CHANNEL_NAMES, BAD_SOCKET_IDS, named, refusal
 
 UTF8_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 LONE_SURROGATE = "ab\ud800"
@@ -37,7 +37,7 @@ class TestChannelNames:
     @pytest.mark.parametrize("name", [name for name in BAD_CHANNEL_NAMES if name != "x" * 201])
     def test_others_are_refused_with_the_limits_and_the_value(self, check, name):
         assert refusal(check, name) == (
-            f"channel name must be 1 to 200 of A-Z a-z 0-9 _ - = @ , . ; not {name!r}"
+            f"channel name must be 1 to 200 of A-Z a-z 0-9 _ - = @ , . ; not {named(name, str)}"
         )
 
     def test_too_long_a_name_is_refused_with_its_length(self):
@@ -62,7 +62,13 @@ class TestEventNames:
 
     @pytest.mark.parametrize(
         ("name", "given"),
-        [("", "'' of 0"), ("x" * 201, " of 201"), (None, "None"), (b"e", "b'e'"), (7, "7")],
+        [
+            ("", "'' of 0"),
+            ("x" * 201, " of 201"),
+            (None, "None"),
+            (b"e", "the bytes b'e'"),
+            (7, "the int 7"),
+        ],
     )
     def test_others_are_refused_with_the_limit_and_the_value(self, name, given):
         message = refusal(check_event_name, name)
@@ -79,7 +85,7 @@ class TestSocketIds:
     def test_others_are_refused_with_the_value(self, socket_id):
         message = refusal(check_socket_id, socket_id)
         assert message == (
-            f"socket_id must be two numbers with a dot between, not {socket_id!r}"
+            f"socket_id must be two numbers with a dot between, not {named(socket_id, str)}"
         )
 
 
@@ -90,7 +96,7 @@ class TestUserIds:
 
     @pytest.mark.parametrize(
         ("user_id", "given"),
-        [("", "'' of 0"), ("x" * 201, " of 201"), (7, "7"), (None, "None")],
+        [("", "'' of 0"), ("x" * 201, " of 201"), (7, "the int 7"), (None, "None")],
     )
     def test_others_are_refused_with_the_limit_and_the_value(self, user_id, given):
         message = refusal(check_user_id, user_id)
@@ -110,7 +116,7 @@ class TestUserIds:
         message = refusal(check_presence_user_id, user_id)
         assert message == (
             "custom_data of a presence channel must have a user_id, "
-            f"a non-empty str or an int, not {user_id!r}"
+            f"a non-empty str or an int, not {named(user_id, str)}"
         )
 
 
@@ -130,7 +136,9 @@ class TestInfo:
 
     @pytest.mark.parametrize("info", [7, b"a", ["a", 1], [None], MappingProxyType({"a": 1})])
     def test_anything_else_is_refused(self, info):
-        assert refusal(info_text, info) == f"info must be a str or several, not {info!r}"
+        assert refusal(info_text, info) == (
+            f"info must be a str or an iterable of str, not {named(info)}"
+        )
 
 
 class TestSegments:
@@ -202,7 +210,7 @@ class TestPaths:
     def test_others_are_refused_with_the_value(self, path):
         message = refusal(check_path, path)
         assert message.startswith("path must begin with / and hold only what a URL path may")
-        assert message.endswith(f"not {path!r}")
+        assert message.endswith(f"not {named(path, str)}")
 
 
 class TestTexts:

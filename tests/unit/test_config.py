@@ -17,7 +17,7 @@ from txpusher._urls import Proxy, parse_proxy
 from txpusher.config import json_dumps
 from txpusher.errors import ConfigurationError
 
-from .helpers import KEY, MASTER_KEY, MASTER_KEY_BASE64, SECRET, misconfiguration
+from .helpers import KEY, MASTER_KEY, MASTER_KEY_BASE64, SECRET, misconfiguration, named
 
 WORDS = st.text("abcdefghijkmnopqrstuvwxyz0123456789", min_size=12)
 
@@ -199,7 +199,10 @@ class TestChecks:
 
     @pytest.mark.parametrize("value", [0, -1, 65536, True, "80", 80.0])
     def test_port_is_a_port(self, value):
-        assert problem(port=value) == f"port must be an int from 1 to 65535, not {value!r}"
+        assert (
+            problem(port=value)
+            == f"port must be an int from 1 to 65535, not {named(value, int)}"
+        )
 
     @pytest.mark.parametrize("value", ["a b", "/é", "a?b", "a#b", "a\nb", "a\\b"])
     def test_path_prefix_is_a_path(self, value):
@@ -216,15 +219,14 @@ class TestChecks:
     @pytest.mark.parametrize("setting", ["use_tls", "idempotency_keys", "sign_path_prefix"])
     @pytest.mark.parametrize("value", [1, "no", None])
     def test_switch_is_a_bool(self, setting, value):
-        assert problem(**{setting: value}) == (
-            f"{setting} must be a bool, not the {type(value).__name__} {value!r}"
-        )
+        assert problem(**{setting: value}) == (f"{setting} must be a bool, not {named(value)}")
 
     @pytest.mark.parametrize("setting", ["connect_timeout", "timeout", "keep_alive_timeout"])
     @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), True, "5", None])
     def test_timeout_is_a_number_of_seconds(self, setting, value):
         assert problem(**{setting: value}) == (
-            f"{setting} must be a number of seconds greater than 0, not {value!r}"
+            f"{setting} must be a number of seconds greater than 0, "
+            f"not {named(value, int, float)}"
         )
 
     def test_timeout_over_any_float_is_refused(self):
@@ -248,11 +250,11 @@ class TestChecks:
         assert getattr(config(**{setting: least}), setting) == least
         for value in (least - 1, 1.5, True, "9"):
             assert problem(**{setting: value}) == (
-                f"{setting} must be a whole number >= {least}, not {value!r}"
+                f"{setting} must be a whole number >= {least}, not {named(value, int)}"
             )
 
     def test_retry_is_a_policy(self):
-        assert problem(retry=3) == "retry must be a RetryPolicy, not int"
+        assert problem(retry=3) == "retry must be a RetryPolicy, not the int 3"
 
     @pytest.mark.parametrize("setting", ["json_dumps", "json_loads"])
     def test_codec_is_callable(self, setting):

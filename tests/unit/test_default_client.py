@@ -304,7 +304,7 @@ class TestFailures:
         message = misconfiguration(Pusher, "3", "k", "s", http_client=Agent(Clock()))
         assert "must be a treq client, not an agent" in message
 
-    @pytest.mark.parametrize("client", [7, txpusher])
+    @pytest.mark.parametrize("client", [7, pytest])
     def test_http_client_can_send_requests(self, client):
         message = misconfiguration(Pusher, "3", "k", "s", http_client=client)
         assert message.startswith("http_client must be a treq client, not ")

@@ -17,8 +17,10 @@ from txpusher._reply import (
     UnpackingError,
     decode_reply,
     parse_retry_after,
+    redactor,
     unpack,
 )
+from txpusher.config import Config
 from txpusher.errors import (
     APIError,
     AuthenticationError,
@@ -33,6 +35,8 @@ from txpusher.errors import (
     ServerError,
 )
 
+from .helpers import KEY, SECRET
+
 NOW = 1_700_000_000.0
 JSON_TEXT = (
     st.dictionaries(
@@ -41,12 +45,14 @@ JSON_TEXT = (
     .map(json.dumps)
     .map(str.encode)
 )
+SIGNATURE = "da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"
 BAD_GATEWAY = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n"
 
 
-def decode(status, body=b"", method="POST", *, json_loads=json.loads, **headers):
+def decode(status, body=b"", method="POST", *, options=None, **headers):
     reply = ApiReply(status, body, now=NOW, **headers)
-    return decode_reply(method, "/apps/3/events", reply, json_loads, lambda text: text)
+    config = Config("3", KEY, SECRET, **(options or {}))
+    return decode_reply(method, "/apps/3/events", reply, config, redactor(config))
 
 
 def failure(status, body=b"", method="POST", **headers):
@@ -98,14 +104,16 @@ class TestSuccess:
         assert failure(200, b"[]").original_error is None
 
     def test_is_read_by_the_users_decoder(self):
-        assert decode(200, b"x", json_loads=lambda body: {"raw": body}) == {"raw": b"x"}
+        assert decode(200, b"x", options={"json_loads": lambda body: {"raw": body}}) == {
+            "raw": b"x"
+        }
 
     def test_of_the_users_decoder_may_raise_anything(self):
         def fail(body):
             raise KeyError("x")
 
         with pytest.raises(HTTPError) as caught:
-            decode(200, b"{}", json_loads=fail)
+            decode(200, b"{}", options={"json_loads": fail})
         assert isinstance(caught.value.original_error, KeyError)
 
 
@@ -153,8 +161,6 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("status", "kind"),
         [
-            (301, APIError),
-            (307, APIError),
             (400, BadRequestError),
             (401, AuthenticationError),
             (403, ForbiddenError),
@@ -162,6 +168,7 @@ class TestErrors:
             (407, ProxyAuthenticationError),
             (413, PayloadTooLargeError),
             (418, APIError),
+            (422, APIError),
             (429, RateLimitedError),
             (500, ServerError),
             (502, ServerError),
@@ -221,6 +228,57 @@ class TestErrors:
 
     def test_code_of_many_digits_is_no_other_exception(self):
         assert failure(200, b'{"error":"why","code":%b}' % (b"9" * 4300)).body
+
+
+class TestRedirect:
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    def test_redirect_is_an_error_that_names_its_location(self, status):
+        error = failure(status, location="https://other.example/apps/3/events")
+        assert type(error) is APIError
+        assert (error.status, error.maybe_delivered) == (status, False)
+        assert str(error) == (
+            f"POST /apps/3/events: status {status}; it redirects to "
+            "https://other.example/apps/3/events, and no redirect is followed"
+        )
+
+    @pytest.mark.parametrize(
+        "location",
+        [
+            f"https://h/apps/3/events?auth_key={KEY}&auth_signature={SIGNATURE}",
+            f"//me:{SECRET}@h/apps/3/events#{SIGNATURE}",
+            f"/apps/3/events?\nauth_signature={SIGNATURE}",
+            f"/{SIGNATURE}/{SECRET}",
+        ],
+    )
+    def test_location_is_quoted_without_its_secrets(self, location):
+        message = str(failure(302, location=location))
+        assert "it redirects to " in message
+        assert not any(word in message for word in (KEY, SECRET, SIGNATURE, "me:"))
+
+    @pytest.mark.parametrize("location", [None, ""])
+    def test_redirect_without_a_location_says_so(self, location):
+        assert str(failure(304, location=location)) == (
+            "POST /apps/3/events: status 304; the reply names no Location"
+        )
+
+
+class TestPathPrefix:
+    @pytest.mark.parametrize(
+        ("signs", "words"),
+        [
+            (False, "/ws is sent and not signed: where the server itself has the prefix, "),
+            (True, "/ws is signed too: where a proxy strips it before the server sees "),
+        ],
+    )
+    @pytest.mark.parametrize("reply", [(401, b"why"), (200, b'{"error":"why","code":401}')])
+    def test_401_says_whether_the_prefix_is_signed(self, signs, words, reply):
+        options = {"path_prefix": "/ws/", "sign_path_prefix": signs}
+        message = str(failure(*reply, options=options))
+        assert f"; path_prefix {words}" in message
+        assert f"sign_path_prefix must be {not signs}" in message
+
+    def test_other_statuses_say_nothing_of_the_prefix(self):
+        assert "prefix" not in str(failure(403, b"why", options={"path_prefix": "/ws"}))
 
 
 class TestClock:
@@ -329,10 +387,14 @@ class TestUnpacking:
     def test_nothing_is_nothing(self):
         assert unpack(b"") == b""
 
-    def test_up_to_the_limit(self):
-        assert len(unpack(gzip.compress(bytes(MAX_REPLY_BYTES)))) == MAX_REPLY_BYTES
-        with pytest.raises(UnpackingError, match="larger than 1048576 bytes"):
-            unpack(gzip.compress(bytes(MAX_REPLY_BYTES + 1)))
+    @pytest.mark.parametrize("limit", [1, MAX_REPLY_BYTES, MAX_REPLY_BYTES + 1])
+    def test_body_over_the_limit_is_refused_with_the_setting(self, limit):
+        assert len(unpack(gzip.compress(bytes(limit)), limit)) == limit
+        with pytest.raises(UnpackingError) as caught:
+            unpack(gzip.compress(bytes(limit + 1)), limit)
+        assert str(caught.value) == (
+            f"the reply is larger than {limit} bytes, the limit that max_reply_bytes sets"
+        )
 
     @given(st.binary(min_size=1, max_size=200), st.data())
     def test_a_part_of_it_is_refused(self, body, data):

@@ -16,7 +16,7 @@ from txpusher.errors import (
 )
 from txpusher.retry import RetryPolicy, may_have_been_delivered
 
-from .helpers import misconfiguration
+from .helpers import misconfiguration, named
 
 LOST = HTTPError("lost", transient=True, maybe_delivered=True)
 REFUSED = HTTPError("refused", transient=True)
@@ -128,14 +128,20 @@ def test_delay_stays_within_the_limits(retries, initial, longest):
 @pytest.mark.parametrize("value", [-1, 1.5, True, "3", None])
 def test_number_of_retries_must_be_whole(value):
     message = misconfiguration(RetryPolicy, max_retries=value)
-    assert message == f"RetryPolicy.max_retries must be a whole number >= 0, not {value!r}"
+    assert (
+        message
+        == f"RetryPolicy.max_retries must be a whole number >= 0, not {named(value, int)}"
+    )
 
 
 @pytest.mark.parametrize("setting", ["initial_delay", "max_delay"])
 @pytest.mark.parametrize("value", [-0.1, float("nan"), True, "1", None])
 def test_delay_must_be_a_number_of_seconds(setting, value):
     message = misconfiguration(RetryPolicy, **{setting: value})
-    assert message == f"RetryPolicy.{setting} must be a number of seconds >= 0, not {value!r}"
+    assert message == (
+        f"RetryPolicy.{setting} must be a number of seconds >= 0, "
+        f"not {named(value, int, float)}"
+    )
 
 
 @pytest.mark.parametrize("value", ["no", "false", 0, None])

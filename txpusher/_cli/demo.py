@@ -8,7 +8,6 @@ import base64
 import json
 import os
 import secrets
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,6 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThread
 
-from txpusher._cli.program import Program
 from txpusher._protocol import encryption
 from txpusher._subscriber import Message, Subscriber
 from txpusher.blocking import BlockingPusher
@@ -24,7 +22,6 @@ from txpusher.client import Pusher
 from txpusher.testing import RunningServer
 
 PUBLIC, PRESENCE, ENCRYPTED = "news", "presence-room", "private-encrypted-vault"
-#: The channels that the demo subscribes to, and the ways in which it publishes to each.
 CHANNELS = (PUBLIC, PRESENCE, ENCRYPTED)
 WAYS = ("await", "callback", "blocking")
 
@@ -32,22 +29,9 @@ WAYS = ("await", "callback", "blocking")
 TIMEOUT = 4.0
 
 
-def demo() -> int:
-    """Run the demo, and return the exit code."""
-    colours = wants_colours(sys.stdout)
-    return Program(
-        lambda reactor, show: Demo(reactor, show, colours).run(),
-        stopped=1,
-        message="interrupted before every event had arrived",
-    ).run()
-
-
 class Demo:
     """
-    Publishes to a server in this process, and shows each event as it arrives.
-
-    :param reactor: The reactor.
-    :param show: Prints a line.
+    :param show: Takes each line of the output.
     :param colours: Whether the output is a terminal that shows colours.
     """
 
@@ -57,10 +41,10 @@ class Demo:
         self._colours = colours
         self._master_key = secrets.token_bytes(32)
         self._expected = {(channel, way) for channel in CHANNELS for way in WAYS}
-        self._all_arrived: Deferred[None] = Deferred()
+        self._all_came: Deferred[None] = Deferred()
 
     async def run(self) -> int:
-        """Run the demo, and return the exit code: 0 where every event arrived, else 1."""
+        """The exit code: 0 where every event arrived, else 1."""
         started = self._reactor.seconds()
         server = await RunningServer.start(
             encryption_master_key_base64=base64.b64encode(self._master_key).decode("ascii"),
@@ -84,12 +68,12 @@ class Demo:
         pusher = server.pusher()
         self._show(f"A Channels server listens on {server.host}:{server.port}.\n")
         subscriber = await Subscriber.connect(
-            self._reactor, server.host, server.port, server.app.key, self._arrived
+            self._reactor, server.host, server.port, server.app.key, self._came
         )
         try:
             await self._subscribe(subscriber, pusher)
             await self._publish(pusher)
-            await self._all_arrived
+            await self._all_came
         finally:
             await subscriber.close()
 
@@ -100,7 +84,7 @@ class Demo:
             if channel != PUBLIC:
                 data = member if channel == PRESENCE else None
                 auth = pusher.authenticate(channel, subscriber.socket_id, data)
-                # The server must not have the key of an encrypted channel.
+                # What opens an encrypted channel is not for the server.
                 auth.pop("shared_secret", None)
             await subscriber.subscribe(channel, auth)
             self._show(f"  subscribed to {self._bold(channel)}")
@@ -125,7 +109,7 @@ class Demo:
         for channel in CHANNELS:
             pusher.trigger(channel, "greeting", {"sent": "blocking"})
 
-    def _arrived(self, message: Message) -> None:
+    def _came(self, message: Message) -> None:
         channel = message.channel or ""
         if message.event != "greeting" or channel not in CHANNELS:
             return
@@ -140,8 +124,8 @@ class Demo:
             f"{json.dumps(data)}{self._dim(note)}"
         )
         self._expected.discard((channel, data["sent"]))
-        if not self._expected and not self._all_arrived.called:
-            self._all_arrived.callback(None)
+        if not self._expected and not self._all_came.called:
+            self._all_came.callback(None)
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text
@@ -160,7 +144,7 @@ class Demo:
 
 
 def wants_colours(stream: Any) -> bool:
-    """Return whether *stream* is a terminal whose user has not asked for no colours."""
+    """Whether *stream* is a terminal, and nobody asked for no colours."""
     return (
         bool(stream.isatty())
         and not os.environ.get("NO_COLOR")

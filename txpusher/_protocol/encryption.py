@@ -1,9 +1,9 @@
 """
 End-to-end encryption of ``private-encrypted-`` channels.
 
-Each channel has a key of its own, derived from the master key; the server
-sees neither.  The cipher is NaCl's secretbox, from PyNaCl, which is imported
-when it is first needed (the extra ``txpusher[encryption]``).
+Each channel has a key of its own, which is derived from the master key; the server sees
+neither key.  The cipher is NaCl's secretbox.  PyNaCl implements it, and is imported when a
+key is first needed (the extra ``txpusher[encryption]``).
 Source: "End-to-end encryption" in the Pusher Channels documentation.
 """
 
@@ -15,6 +15,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
+from txpusher._text import is_str
 from txpusher.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,18 +26,19 @@ KEY_BYTES = 32
 
 
 def is_encrypted(channel: str) -> bool:
-    """Whether events of *channel* are encrypted from end to end."""
+    """Tell whether events of *channel* are encrypted from end to end."""
     return channel.startswith(PREFIX)
 
 
 def decode_master_key(text: str) -> bytes:
     """
-    The 32 bytes of ``encryption_master_key_base64``.
+    Decode the setting ``encryption_master_key_base64``.
 
-    :raises ConfigurationError: It is not base64, or not 32 bytes, or PyNaCl
-        is not installed.  The message does not quote the key.
+    :return: The 32 bytes of the key.
+    :raises ConfigurationError: The text is not base64, or not of 32 bytes, or PyNaCl is
+        not installed.  The message does not quote the key.
     """
-    if not isinstance(text, str):
+    if not is_str(text):
         raise ConfigurationError(
             f"encryption_master_key_base64 must be a str, not {type(text).__name__}"
         )
@@ -53,12 +55,16 @@ def decode_master_key(text: str) -> bytes:
 
 
 def shared_secret(channel: str, master_key: bytes) -> bytes:
-    """The 32-byte key of one channel, which its subscribers are given."""
+    """Return the 32-byte key of one channel, which its subscribers are given."""
     return hashlib.sha256(channel.encode("utf-8") + master_key).digest()
 
 
 def encrypt(channel: str, data: str, master_key: bytes) -> str:
-    """The JSON text that stands for *data* on the wire, under a fresh nonce."""
+    """
+    Encrypt *data* for one channel, under a fresh nonce.
+
+    :return: The JSON text that takes the place of *data* in the request.
+    """
     message = _secretbox(shared_secret(channel, master_key)).encrypt(data.encode("utf-8"))
     return json.dumps(
         {
@@ -71,10 +77,10 @@ def encrypt(channel: str, data: str, master_key: bytes) -> str:
 
 def decrypt(channel: str, payload: str, master_key: bytes) -> str:
     """
-    The data that :func:`encrypt` was given.
+    Decrypt what :func:`encrypt` returned.
 
-    :raises nacl.exceptions.CryptoError: The payload was made with another key
-        or for another channel.
+    :raises nacl.exceptions.CryptoError: The payload was made with another key or for
+        another channel.
     """
     message = json.loads(payload)
     box = _secretbox(shared_secret(channel, master_key))

@@ -1,7 +1,7 @@
 """
-The HMACs of Channels: of requests, of subscriptions, of sign-ins, of webhooks.
+The signatures of the Channels protocol: of requests, subscriptions, sign-ins and webhooks.
 
-Pure functions over text; who calls them decides what is signed and when.
+The functions are pure; the caller decides what is signed and when.
 Source: "Authentication and authorization signatures", "HTTP API reference"
 and "Webhooks" in the Pusher Channels documentation.
 """
@@ -12,35 +12,35 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
-#: Query parameters that belong to the signature.
+#: The query parameters that authenticate a request; a caller cannot give them.
 RESERVED_PARAMS = frozenset(
     {"auth_key", "auth_timestamp", "auth_version", "auth_signature", "body_md5"}
 )
 
 
 def hmac_hex(secret: str, message: bytes) -> str:
-    """HMAC-SHA256 of *message*, in lower-case hex."""
+    """Return the HMAC-SHA256 of *message* in lower-case hex."""
     return hmac.digest(secret.encode("utf-8"), message, "sha256").hex()
 
 
 def same_signature(one: str, other: str) -> bool:
-    """Whether two hex signatures are equal, ignoring case, in constant time."""
+    """Tell in constant time whether two hex signatures are equal, whatever their case."""
     return hmac.compare_digest(
         one.lower().encode("utf-8", "replace"), other.lower().encode("utf-8", "replace")
     )
 
 
 def body_md5(body: bytes) -> str:
-    """The ``body_md5`` parameter: MD5 of the exact bytes sent, in hex."""
+    """Return the parameter ``body_md5``: the MD5 of the exact bytes sent, in hex."""
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
 def request_signature(secret: str, method: str, path: str, params: Mapping[str, str]) -> str:
     """
-    The ``auth_signature`` of a request.
+    Return the parameter ``auth_signature`` of a request.
 
-    :param path: The path as sent, percent-escapes included, without a prefix
-        that a proxy strips.
+    :param path: The path as the server sees it, percent-escapes included: without a
+        prefix that a proxy strips.
     :param params: All other query parameters, their values not escaped.
     """
     pairs = sorted((name.lower(), value) for name, value in params.items())
@@ -58,11 +58,11 @@ def signed_params(
     timestamp: int,
 ) -> dict[str, str]:
     """
-    *params* and what authenticates them, the signature last.
+    Return *params* with the parameters that authenticate a request, the signature last.
 
     :param body: The exact body, None where the request has none.
-    :param timestamp: Seconds since the epoch; the server accepts 600 seconds
-        of difference from its own clock.
+    :param timestamp: Seconds since the epoch.  The server refuses a request whose
+        timestamp is more than 600 seconds off its own clock.
     """
     signed = {name.lower(): value for name, value in params.items()}
     signed["auth_key"] = key
@@ -78,7 +78,7 @@ def channel_signature(
     secret: str, socket_id: str, channel: str, channel_data: str | None = None
 ) -> str:
     """
-    What lets one connection subscribe to one private or presence channel.
+    Return the signature with which one connection may subscribe to one channel.
 
     :param channel_data: The JSON text that the subscriber is given too.
     """
@@ -90,7 +90,7 @@ def channel_signature(
 
 def user_signature(secret: str, socket_id: str, user_data: str) -> str:
     """
-    What lets one connection sign in as a user.
+    Return the signature with which one connection may sign in as a user.
 
     :param user_data: The JSON text that the subscriber is given too.
     """

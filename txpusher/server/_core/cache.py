@@ -1,19 +1,25 @@
 """
-Values that live for a while: the last event of each cache channel, the replies to
+Memories with an end: the last event of each cache channel, the replies to
 requests that may come again.
 
-A cache forgets what is too old, and the oldest where there is too much.
+Both forget what is too old, and the oldest where there is too much.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Generic, TypeVar
 
 import attrs
 
-from txpusher.server import _limits as limits
+V = TypeVar("V", bound=Sized)
 
-V = TypeVar("V")
+#: How long the event of a cache channel is kept, in seconds.
+EVENT_LIFETIME = 30 * 60.0
+#: How long the reply to a request with an idempotency key is kept, in seconds.
+REPLY_LIFETIME = 120.0
+#: The most bytes of one memory, roughly.
+MAX_BYTES = 32 * 1024 * 1024
 
 
 @attrs.frozen
@@ -23,69 +29,60 @@ class CachedEvent:
     data: str
     message: bytes
 
-    @property
-    def size(self) -> int:
-        """The bytes of the event, roughly."""
+    def __len__(self) -> int:
         return len(self.data) + len(self.message)
 
 
-@attrs.frozen
-class _Entry(Generic[V]):
-    expires: float
-    size: int
-    value: V
+#: What an entry takes besides what it holds, in bytes.
+_OVERHEAD = 300
 
 
-class ExpiringCache(Generic[V]):
+class Expiring(Generic[V]):
     """
-    Keeps values for some time, up to some bytes.
+    Values that live for a while.
 
-    :param lifetime: Seconds for which a value is kept.
-    :param max_bytes: The bytes of all values; a new value drives out the oldest.
+    :param lifetime: Seconds.
+    :param most: The most bytes of them all; what is new drives out the oldest.
     """
 
-    def __init__(self, lifetime: float, max_bytes: int = limits.CACHE) -> None:
+    def __init__(self, lifetime: float, most: int = MAX_BYTES) -> None:
         self._lifetime = lifetime
-        self._max_bytes = max_bytes
+        self._most = most
         self._size = 0
         # In order of age: a key that is set again moves to the end.
-        self._entries: dict[str, _Entry[V]] = {}
+        self._entries: dict[str, tuple[float, V]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def set(self, key: str, value: V, size: int, now: float) -> None:
-        """
-        Keep *value* from *now* on.
-
-        :param size: The bytes that *value* takes, roughly.
-        """
+    def set(self, key: str, value: V, now: float) -> None:
+        """Keep *value*, from *now* on."""
         if key in self._entries:
             self._drop(key)
         self.forget(now)
-        size += len(key) + limits.CACHE_ENTRY
-        self._entries[key] = _Entry(now + self._lifetime, size, value)
-        self._size += size
-        while self._size > self._max_bytes:
+        self._entries[key] = (now + self._lifetime, value)
+        self._size += len(key) + len(value) + _OVERHEAD
+        while self._size > self._most:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, key: str) -> None:
-        self._size -= self._entries.pop(key).size
+        _, value = self._entries.pop(key)
+        self._size -= len(key) + len(value) + _OVERHEAD
 
     def get(self, key: str, now: float) -> V | None:
-        """Return the value of *key*, None where there is none or it is too old."""
+        """The value, where it is not too old."""
         entry = self._entries.get(key)
-        return None if entry is None or entry.expires <= now else entry.value
+        return None if entry is None or entry[0] <= now else entry[1]
 
     def remaining(self, key: str, now: float) -> float:
-        """Return the seconds until the value of *key* is too old, 0 without a value."""
+        """Seconds until the value of *key* is too old."""
         entry = self._entries.get(key)
-        return 0.0 if entry is None else max(0.0, entry.expires - now)
+        return 0.0 if entry is None else max(0.0, entry[0] - now)
 
     def forget(self, now: float) -> None:
-        """Drop all values that are too old."""
+        """Drop whatever is too old."""
         while self._entries:
             oldest = next(iter(self._entries))
-            if self._entries[oldest].expires > now:
+            if self._entries[oldest][0] > now:
                 return
             self._drop(oldest)

@@ -1,8 +1,7 @@
 """
-Subscribing and unsubscribing: who may, and who hears of it.
+Subscribing and leaving: who may, what they are told, and who else hears of it.
 
-The functions change the state and add to *out* what is to be done.
-Source: "Pusher Channels Protocol" in the Pusher Channels documentation.
+Functions over the hub's state; each adds to *out* what is to be done.
 """
 
 from __future__ import annotations
@@ -15,20 +14,24 @@ from txpusher._protocol import signing
 from txpusher._protocol.names import USER_CHANNEL_PREFIX, check_target
 from txpusher._text import short_repr
 from txpusher.errors import InvalidRequestError
-from txpusher.server import _limits as limits
 from txpusher.server._core import messages
-from txpusher.server._core.messages import MessageError, SubscriptionRefusedError
-from txpusher.server._core.outputs import Activity, Audience, Notify, Output, Send
-from txpusher.server._core.state import (
-    AppState,
+from txpusher.server._core.channels import (
     Channel,
-    Connection,
-    Member,
     is_cache,
     is_presence,
     is_user_channel,
     needs_auth,
 )
+from txpusher.server._core.connection import AppState, Connection
+from txpusher.server._core.errors import RejectedError, SubscriptionRefusedError
+from txpusher.server._core.outputs import Activity, Notify, Output, Send
+from txpusher.server._core.presence import Member
+
+#: The most channels of one connection.
+MAX_CHANNELS_PER_CONNECTION = 10_000
+#: Up to this many subscribers, each change is told at once; above, at each tick:
+#: it is one message to each of them for each of them.
+COUNTED_AT_ONCE = 100
 
 
 def subscribe(
@@ -37,16 +40,16 @@ def subscribe(
     """
     Act on ``pusher:subscribe``.
 
-    :raises MessageError: The subscription is refused; the connection goes on.
+    :raises RejectedError: The client is told why not, and goes on.
     """
     name = _channel_name(data.get("channel"))
     if name in connection.channels:
-        raise MessageError(f"Existing subscription to channel {name}", channel=name)
-    if len(connection.channels) >= limits.CHANNELS_PER_CONNECTION:
+        raise RejectedError(f"Existing subscription to channel {name}", channel=name)
+    if len(connection.channels) >= MAX_CHANNELS_PER_CONNECTION:
         raise SubscriptionRefusedError(
             name,
             "LimitReached",
-            f"a connection may have {limits.CHANNELS_PER_CONNECTION} channels",
+            f"a connection may have {MAX_CHANNELS_PER_CONNECTION} channels",
             400,
         )
     member = _authorize(connection, name, data)
@@ -54,14 +57,14 @@ def subscribe(
     channel = state.channels.get(name)
     if channel is None:
         channel = state.channels[name] = Channel(name)
-        _queue_webhook(state, name, out, "channel_occupied")
+        _notify(state, name, out, name="channel_occupied")
     joined = channel.join(connection, member)
     connection.channels[name] = channel
-    me = Audience([connection.peer])
+    me = [connection.peer]
     summary = {} if channel.members is None else channel.members.summary()
     out.append(Send(me, messages.internal("subscription_succeeded", name, summary)))
     if joined and member is not None:
-        _send_member_event(state, channel, "member_added", member, out, connection)
+        _tell_of_member(state, channel, "member_added", member, out, connection)
     if is_cache(name):
         _send_cached(state, name, me, now, out)
     _count_changed(state, channel, out)
@@ -77,36 +80,32 @@ def subscribe(
 
 
 def unsubscribe(connection: Connection, data: Mapping[str, Any], out: list[Output]) -> None:
-    """
-    Act on ``pusher:unsubscribe``; without such a subscription nothing changes.
-
-    :raises MessageError: The message names no channel.
-    """
+    """Act on ``pusher:unsubscribe``; to leave where one is not changes nothing."""
     name = data.get("channel")
     if not isinstance(name, str):
-        raise MessageError("pusher:unsubscribe needs the name of a channel")
+        raise RejectedError("pusher:unsubscribe needs a channel, the name of one")
     if name in connection.channels:
         leave(connection, name, out)
 
 
 def leave(connection: Connection, name: str, out: list[Output]) -> None:
-    """Remove *connection* from the subscribers of one of its channels."""
+    """Take *connection* out of one of its channels."""
     state = connection.state
     channel = connection.channels.pop(name)
     member = channel.leave(connection)
     out.append(Activity("unsubscribed", state.app.id, connection.socket_id, name))
     if member is not None:
-        _send_member_event(state, channel, "member_removed", member, out)
+        _tell_of_member(state, channel, "member_removed", member, out)
     if channel.subscribers:
         _count_changed(state, channel, out)
     else:
         del state.channels[name]
         state.counts_due.pop(name, None)
-        _queue_webhook(state, name, out, "channel_vacated")
+        _notify(state, name, out, name="channel_vacated")
 
 
 def send_due_counts(state: AppState, out: list[Output]) -> None:
-    """Send the subscribers of large channels their number, where it has changed."""
+    """Tell the larger channels how many they are by now."""
     for name in state.counts_due:
         _send_count(state, state.channels[name], out)
     state.counts_due.clear()
@@ -120,18 +119,13 @@ def _channel_name(name: object) -> str:
             raise SubscriptionRefusedError(
                 name, "InvalidChannelName", str(error), 400
             ) from None
-        raise MessageError(f"pusher:subscribe: {error}") from None
+        raise RejectedError(f"pusher:subscribe: {error}") from None
 
 
 def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Member | None:
-    """
-    Check that the subscription is authorised.
-
-    :return: The member of a presence channel, None for any other channel.
-    :raises SubscriptionRefusedError: The subscription is not authorised.
-    """
+    """Whether the subscription is allowed; as whom, on a presence channel."""
     if is_user_channel(name):
-        if connection.user is None or name != f"{USER_CHANNEL_PREFIX}{connection.user.user_id}":
+        if name != f"{USER_CHANNEL_PREFIX}{connection.user_id or ''}":
             raise _auth_error(name, "the connection is not signed in as this user")
         return None
     if not needs_auth(name):
@@ -161,10 +155,10 @@ def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Me
 
 def authentic(auth: object, key: str, signature: Callable[[], str]) -> bool:
     """
-    Return whether *auth* is ``<key>:<signature>``.
+    Whether *auth* is ``<key>:<signature>``.
 
-    :param signature: Makes the right signature.  Where it raises UnicodeEncodeError, because
-        UTF-8 cannot express the text to sign, no *auth* is right.
+    :param signature: Makes the right one; what it is to sign may be no text
+        that UTF-8 can express, and then nothing is right.
     """
     if not isinstance(auth, str):
         return False
@@ -184,17 +178,17 @@ def _auth_error(channel: str, message: str) -> SubscriptionRefusedError:
 
 
 def _send_cached(
-    state: AppState, name: str, me: Audience, now: float, out: list[Output]
+    state: AppState, name: str, me: list[Any], now: float, out: list[Output]
 ) -> None:
     cached = state.cache.get(name, now)
     if cached is not None:
         out.append(Send(me, cached.message))
     else:
         out.append(Send(me, messages.cache_miss(name)))
-        _queue_webhook(state, name, out, "cache_miss")
+        _notify(state, name, out, name="cache_miss")
 
 
-def _send_member_event(
+def _tell_of_member(
     state: AppState,
     channel: Channel,
     event: str,
@@ -203,8 +197,8 @@ def _send_member_event(
     but: Connection | None = None,
 ) -> None:
     fields = member.fields() if event == "member_added" else {"user_id": member.user_id}
-    out.append(Send(channel.audience(but), messages.internal(event, channel.name, fields)))
-    _queue_webhook(state, channel.name, out, event, user_id=member.user_id)
+    out.append(Send(channel.peers(but), messages.internal(event, channel.name, fields)))
+    _notify(state, channel.name, out, name=event, user_id=member.user_id)
 
 
 def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None:
@@ -214,7 +208,7 @@ def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None
         or is_user_channel(channel.name)
     ):
         return
-    if len(channel.subscribers) > limits.COUNTED_AT_ONCE:
+    if len(channel.subscribers) > COUNTED_AT_ONCE:
         state.counts_due[channel.name] = None
     else:
         state.counts_due.pop(channel.name, None)
@@ -224,13 +218,12 @@ def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None
 def _send_count(state: AppState, channel: Channel, out: list[Output]) -> None:
     count = {"subscription_count": len(channel.subscribers)}
     message = messages.internal("subscription_count", channel.name, count)
-    out.append(Send(channel.audience(), message))
-    _queue_webhook(state, channel.name, out, "subscription_count", **count)
+    out.append(Send(channel.peers(), message))
+    _notify(state, channel.name, out, name="subscription_count", **count)
 
 
-def _queue_webhook(
-    state: AppState, channel: str, out: list[Output], name: str, **fields: Any
+def _notify(
+    state: AppState, channel: str, out: list[Output], *, name: str, **fields: Any
 ) -> None:
-    """Send the webhook event *name*; the channel of a user has none."""
     if state.app.webhooks and not is_user_channel(channel):
         out.append(Notify(state.app.id, {"name": name, "channel": channel, **fields}))
