@@ -9,10 +9,9 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.support.raw_client import TEXT, frame, handshake
 from txpusher._protocol import signing
 from txpusher.server import App
-
-from .server_client import TEXT, frame, handshake
 
 
 def publish(server: Any, channel: str, name: str, data: Any) -> None:

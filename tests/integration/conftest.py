@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from tests.support import raw_client as server_client
+from tests.support.certificates import Authority
+from tests.support.credentials import APP_ID, KEY, PROXY_PASSWORD, SECRET
+from tests.support.misbehaving import Script, Server
+from tests.support.observing import Log, in_reactor, text_of
+from tests.support.waiting import until
 from txpusher import Pusher
 from txpusher.server import App, ChannelsServer
-
-from . import server_client
-from .certificates import Authority
-from .credentials import APP_ID, KEY, PROXY_PASSWORD, SECRET
-from .misbehaving import Script, Server, until
-from .observing import Log, in_reactor, text_of
 
 Serve = Callable[..., Server]
 Connect = Callable[..., Pusher]

@@ -17,8 +17,8 @@ from typing import NoReturn
 
 import pytest
 
-from .credentials import PROXY_PASSWORD, PROXY_USER
-from .misbehaving import PATIENCE
+from tests.support.credentials import PROXY_PASSWORD, PROXY_USER
+from tests.support.waiting import PATIENCE
 
 TINYPROXY = """\
 Port {port}

@@ -10,6 +10,9 @@ import pytest_twisted
 from twisted.internet.defer import gatherResults
 from twisted.logger import LogLevel
 
+from tests.support.asserting import error_of
+from tests.support.misbehaving import OK, answering, never_answer, reply
+from tests.support.waiting import until, within
 from txpusher import (
     AuthenticationError,
     BadRequestError,
@@ -21,8 +24,6 @@ from txpusher import (
     RetryPolicy,
 )
 
-from .asserting import error_of, within
-from .misbehaving import OK, answering, never_answer, reply, until
 from .test_closing import Gate
 
 UNSAFE = RetryPolicy(max_retries=1, initial_delay=0.001, unsafe=True)

@@ -10,8 +10,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET
 
+from tests.support.serving import serving
 from txpusher import (
     BadRequestError,
     BatchPublisher,
@@ -35,7 +36,9 @@ class Server(Resource):
 
     def __init__(self):
         super().__init__()
-        self.batches = []
+        self.port = 0
+        self.clients: list[Pusher] = []
+        self.batches: list[list[str]] = []
         self.answer = lambda batch: (200, {})
         self.held = None
 
@@ -75,13 +78,10 @@ class Server(Resource):
 @pytest_twisted.async_yield_fixture
 async def server():
     resource = Server()
-    port = reactor.listenTCP(0, Site(resource), interface="127.0.0.1")
-    resource.port = port.getHost().port
-    resource.clients = []
-    yield resource
-    for client in resource.clients:
-        await client.close(timeout=0)
-    await port.stopListening()
+    async with serving(resource) as resource.port:
+        yield resource
+        for client in resource.clients:
+            await client.close(timeout=0)
 
 
 def client(server, **options):

@@ -11,6 +11,9 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
+from tests.support.asserting import error_of
+from tests.support.misbehaving import OK, answering, reply
+from tests.support.waiting import PATIENCE, until, within
 from txpusher import (
     BlockingBatchPublisher,
     BlockingCallError,
@@ -22,8 +25,6 @@ from txpusher import (
     ServerError,
 )
 
-from .asserting import error_of, within
-from .misbehaving import OK, PATIENCE, answering, reply, until
 from .test_closing import Gate
 
 

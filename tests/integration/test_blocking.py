@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
-from .misbehaving import OK, answering, in_turn, never_answer, reply, until
-from .programs import Program
+from tests.support.misbehaving import OK, answering, in_turn, never_answer, reply
+from tests.support.programs import Program
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -12,6 +12,11 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
+from tests.support.asserting import error_of
+from tests.support.credentials import APP_ID, KEY, SECRET
+from tests.support.misbehaving import OK, answering, read_and_close, reply
+from tests.support.observing import client_sockets
+from tests.support.waiting import PATIENCE, within
 from txpusher import (
     BlockingCallError,
     BlockingPusher,
@@ -22,11 +27,6 @@ from txpusher import (
     NotFoundError,
     Pusher,
 )
-
-from .asserting import error_of, within
-from .credentials import APP_ID, KEY, SECRET
-from .misbehaving import OK, PATIENCE, answering, read_and_close, reply
-from .observing import client_sockets
 
 CALLS = {
     "trigger": (

@@ -9,11 +9,10 @@ import pytest_twisted
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, Deferred
 
+from tests.support.misbehaving import OK, answering, in_turn, never_answer, reply
+from tests.support.observing import client_sockets, timers
+from tests.support.waiting import until, within
 from txpusher import Attempt, RetryPolicy
-
-from .asserting import within
-from .misbehaving import OK, answering, in_turn, never_answer, reply, until
-from .observing import client_sockets, timers
 
 
 def cancel(operation: Deferred) -> None:

@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 import pytest
 import pytest_twisted
 
+from tests.support.observing import Log
 from txpusher import _cli as cli
 from txpusher._protocol import signing
 from txpusher._version import __version__
@@ -28,8 +29,6 @@ from txpusher.config import Config
 from txpusher.errors import PusherError
 from txpusher.server import Activity
 from txpusher.server._core.hub import Hub
-
-from .observing import Log
 
 pytest.importorskip("twisted.web.websocket")
 pytest.importorskip("nacl")

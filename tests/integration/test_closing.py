@@ -5,21 +5,20 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
-from txpusher import ClosedError, HTTPError, RateLimitedError, RetryPolicy, ServerError
-
-from .asserting import error_of, within
-from .blocking_server import BlockingServer
-from .misbehaving import (
+from tests.support.asserting import error_of
+from tests.support.blocking_server import BlockingServer
+from tests.support.misbehaving import (
     OK,
     answering,
     in_turn,
     never_answer,
-    pause,
     read_and_close,
     reply,
-    until,
 )
-from .observing import client_sockets, timers
+from tests.support.observing import client_sockets, timers
+from tests.support.waiting import pause, until, within
+from txpusher import ClosedError, HTTPError, RateLimitedError, RetryPolicy, ServerError
+
 from .test_retries import free_port
 
 FAST = RetryPolicy(initial_delay=0.001)

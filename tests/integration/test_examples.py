@@ -22,11 +22,10 @@ from twisted.web.client import Agent
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from tests.support.observing import Log
+from tests.support.waiting import within
 from txpusher import Pusher
 from txpusher._protocol.signing import hmac_hex
-
-from .asserting import within
-from .observing import Log
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

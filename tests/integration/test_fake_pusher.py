@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
+from tests.support.observing import Log, in_reactor
 from txpusher import (
     APIError,
     Attempt,
@@ -29,8 +30,6 @@ from txpusher import (
 )
 from txpusher.errors import ConfigurationError
 from txpusher.testing import ANYTHING, FakePusher, RunningServer, SentEvent
-
-from .observing import Log, in_reactor
 
 MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 

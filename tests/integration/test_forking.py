@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
-from .misbehaving import OK, answering
-from .programs import Program
+from tests.support.misbehaving import OK, answering
+from tests.support.programs import Program
 
 
 @pytest.fixture

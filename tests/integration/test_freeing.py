@@ -9,9 +9,8 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import DeferredList
 
+from tests.support.misbehaving import OK, answering
 from txpusher import BatchPublisher
-
-from .misbehaving import OK, answering
 
 EVENTS = 50
 

@@ -9,10 +9,10 @@ import pytest_twisted
 from treq.client import HTTPClient
 from twisted.web.client import Agent, HTTPConnectionPool
 
+from tests.support.asserting import error_of
+from tests.support.misbehaving import OK, answering, reply
+from tests.support.waiting import within
 from txpusher import AuthenticationError, HTTPError, NotFoundError
-
-from .asserting import error_of, within
-from .misbehaving import OK, answering, reply
 
 USERS = b'{"users": [{"id": "1"}]}'
 PACKED = gzip.compress(USERS)

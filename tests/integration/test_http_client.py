@@ -20,6 +20,16 @@ from twisted.web.client import (
 from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 
+from tests.support.asserting import error_of
+from tests.support.misbehaving import (
+    OK,
+    answering,
+    in_turn,
+    never_answer,
+    read_and_close,
+    reply,
+)
+from tests.support.waiting import until, within
 from txpusher import (
     APIError,
     ClosedError,
@@ -30,16 +40,6 @@ from txpusher import (
     ServerError,
 )
 
-from .asserting import error_of, within
-from .misbehaving import (
-    OK,
-    answering,
-    in_turn,
-    never_answer,
-    read_and_close,
-    reply,
-    until,
-)
 from .test_retries import free_port
 
 FAST = RetryPolicy(max_retries=2, initial_delay=0.001)

@@ -7,22 +7,20 @@ import time
 import pytest
 import pytest_twisted
 
-from txpusher import HTTPError, RetryPolicy
-
-from .asserting import error_of, within
-from .blocking_server import BlockingServer
-from .misbehaving import (
+from tests.support.asserting import error_of
+from tests.support.blocking_server import BlockingServer
+from tests.support.misbehaving import (
     OK,
     answer_then_close,
     answering,
     in_turn,
-    pause,
     read_and_close,
     read_and_reset,
     reply,
-    until,
 )
-from .observing import client_sockets, timers
+from tests.support.observing import client_sockets, timers
+from tests.support.waiting import pause, until, within
+from txpusher import HTTPError, RetryPolicy
 
 UNASKED = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 

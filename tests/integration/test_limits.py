@@ -12,11 +12,11 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import DeferredList
 
+from tests.support.asserting import error_of
+from tests.support.misbehaving import OK, answering, never_answer, reply
+from tests.support.observing import client_sockets, established
+from tests.support.waiting import until, within
 from txpusher import Attempt, HTTPError, QueueFullError, RetryPolicy
-
-from .asserting import error_of, within
-from .misbehaving import OK, answering, never_answer, reply, until
-from .observing import client_sockets, established
 
 SINK = Path(__file__).parent / "scripts" / "sink.py"
 FAST = RetryPolicy(max_retries=2, initial_delay=0.001, max_delay=0.01)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
-from .asserting import within
-from .misbehaving import OK, answering
-from .programs import Program
+from tests.support.misbehaving import OK, answering
+from tests.support.programs import Program
+from tests.support.waiting import within
 
 SET_UP_BY_OURSELVES = """
 import logging

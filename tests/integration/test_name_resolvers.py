@@ -16,12 +16,13 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from zope.interface import implementer
 
+from tests.support.asserting import error_of
+from tests.support.misbehaving import OK, answer_then_close, answering
+from tests.support.observing import timers
+from tests.support.waiting import until, within
 from txpusher import BlockingPusher, HTTPError, RequestTimeoutError, RetryPolicy
 from txpusher._http.host import installed_resolver
 
-from .asserting import error_of, within
-from .misbehaving import OK, answer_then_close, answering, until
-from .observing import timers
 from .proxies import Proxy
 from .resolvers import (
     NAME,

@@ -11,11 +11,12 @@ import pytest_twisted
 from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThread
 
+from tests.support.asserting import error_of
+from tests.support.misbehaving import OK, answer_then_close, answering
+from tests.support.waiting import until, within
 from txpusher import BlockingPusher, HTTPError, RequestTimeoutError, RetryPolicy
 from txpusher._http.host import ThreadResolver
 
-from .asserting import error_of, within
-from .misbehaving import OK, answer_then_close, answering, until
 from .test_retries import free_port
 
 ONCE = RetryPolicy(max_retries=0)

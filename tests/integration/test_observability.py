@@ -9,6 +9,10 @@ import pytest
 import pytest_twisted
 from twisted.logger import LogLevel, formatEvent
 
+from tests.support.asserting import error_of
+from tests.support.credentials import KEY, SECRET
+from tests.support.misbehaving import OK, answering, in_turn, read_and_close, reply
+from tests.support.waiting import within
 from txpusher import (
     Attempt,
     AuthenticationError,
@@ -17,10 +21,6 @@ from txpusher import (
     RateLimitedError,
     RetryPolicy,
 )
-
-from .asserting import error_of, within
-from .credentials import KEY, SECRET
-from .misbehaving import OK, answering, in_turn, read_and_close, reply
 
 FAST = RetryPolicy(initial_delay=0.001)
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
+from tests.support.asserting import error_of
+from tests.support.credentials import PROXY_PASSWORD
+from tests.support.misbehaving import OK, answering, never_answer
+from tests.support.observing import client_sockets
+from tests.support.waiting import until, within
 from txpusher import (
     AuthenticationError,
     HTTPError,
@@ -13,10 +18,6 @@ from txpusher import (
     ServerError,
 )
 
-from .asserting import error_of, within
-from .credentials import PROXY_PASSWORD
-from .misbehaving import OK, answering, never_answer, until
-from .observing import client_sockets
 from .proxies import Proxy
 from .test_retries import free_port
 

@@ -8,6 +8,11 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import LoopingCall
 
+from tests.support.asserting import error_of
+from tests.support.credentials import PROXY_PASSWORD, PROXY_USER
+from tests.support.misbehaving import OK, answering, in_turn, read_and_close, relay, reply
+from tests.support.observing import client_sockets
+from tests.support.waiting import until, within
 from txpusher import (
     HTTPError,
     ProxyAuthenticationError,
@@ -15,18 +20,6 @@ from txpusher import (
     RetryPolicy,
 )
 
-from .asserting import error_of, within
-from .credentials import PROXY_PASSWORD, PROXY_USER
-from .misbehaving import (
-    OK,
-    answering,
-    in_turn,
-    read_and_close,
-    relay,
-    reply,
-    until,
-)
-from .observing import client_sockets
 from .test_retries import free_port
 
 FAST = RetryPolicy(max_retries=2, initial_delay=0.001)
@@ -240,7 +233,7 @@ class TestTunnel:
         async def cut(peer):
             peer.server.heads.append(await peer.head())
             peer.send(ESTABLISHED)
-            await peer.bytes()
+            await peer.some()
 
         server, proxy, pusher = tunnel(in_turn(cut, honest))
         assert await within(pusher.trigger("c", "e", "d")) == {}

@@ -26,13 +26,11 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.web.client import Agent
 from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 import txpusher
+from tests.support.serving import serving
+from tests.support.waiting import until, within
 from txpusher._protocol.signing import hmac_hex
-
-from .asserting import within
-from .misbehaving import until
 
 pytest.importorskip("wsproto")
 pytest.importorskip("twisted.web.websocket")
@@ -204,26 +202,25 @@ async def test_the_resource_takes_webhooks(server, capsys):
     exec(RESOURCE.source, defined)
     root = Resource()
     root.putChild(b"webhooks", defined["WebHooks"]())
-    port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
 
-    async def post(body: bytes, secret: str, kind: str = "application/json") -> int:
+    async def post(port: int, body: bytes, secret: str, kind: str = "application/json") -> int:
         headers = {
             "Content-Type": kind,
             "X-Pusher-Key": APP.key,
             "X-Pusher-Signature": hmac_hex(secret, body),
         }
-        url = f"http://127.0.0.1:{port.getHost().port}/webhooks"
+        url = f"http://127.0.0.1:{port}/webhooks"
         response = await within(treq.post(url, body, headers=headers, agent=Agent(reactor)))
         await response.content()
         return response.code
 
-    assert await post(BODY, "wrong") == 401
-    assert await post(BODY, APP.secret, "text/plain") == 400
-    assert await post(b"not JSON", APP.secret) == 400
-    assert await post(BODY, APP.secret) == 200
+    async with serving(root) as port:
+        assert await post(port, BODY, "wrong") == 401
+        assert await post(port, BODY, APP.secret, "text/plain") == 400
+        assert await post(port, b"not JSON", APP.secret) == 400
+        assert await post(port, BODY, APP.secret) == 200
     printed = capsys.readouterr().out
     assert printed == "2012-01-20 16:49:08.132000+00:00 channel_occupied news\n"
-    await port.stopListening()
 
 
 @pytest_twisted.ensureDeferred

@@ -11,6 +11,10 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, gatherResults
 
+from tests.support.asserting import error_of, kinds, outcomes_of
+from tests.support.credentials import PROXY_PASSWORD, PROXY_USER
+from tests.support.misbehaving import OK, answering, never_answer, reply
+from tests.support.waiting import until, within
 from txpusher import (
     BatchPublisher,
     ClosedError,
@@ -20,9 +24,6 @@ from txpusher import (
     ServerError,
 )
 
-from .asserting import error_of, kinds, outcomes_of, within
-from .credentials import PROXY_PASSWORD, PROXY_USER
-from .misbehaving import OK, answering, never_answer, reply, until
 from .test_closing import Gate
 
 ONCE = RetryPolicy(max_retries=0)

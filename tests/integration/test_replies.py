@@ -7,6 +7,9 @@ import json
 import pytest
 import pytest_twisted
 
+from tests.support.asserting import error_of
+from tests.support.misbehaving import OK, answer_then_close, answering, in_turn, reply
+from tests.support.waiting import within
 from txpusher import (
     APIError,
     AuthenticationError,
@@ -21,9 +24,6 @@ from txpusher import (
     RetryPolicy,
     ServerError,
 )
-
-from .asserting import error_of, within
-from .misbehaving import OK, answer_then_close, answering, in_turn, reply
 
 ONCE = RetryPolicy(max_retries=0)
 HTML = "<html><body><h1>502 Bad Gateway</h1></body></html>"

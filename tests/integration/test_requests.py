@@ -9,11 +9,10 @@ import re
 import pytest
 import pytest_twisted
 
+from tests.support.credentials import APP_ID, KEY, SECRET
+from tests.support.misbehaving import OK, answering, reply
+from tests.support.waiting import within
 from txpusher import Event, Pusher, RetryPolicy, __version__
-
-from .asserting import within
-from .credentials import APP_ID, KEY, SECRET
-from .misbehaving import OK, answering, reply
 
 FAST = RetryPolicy(initial_delay=0.001)
 

@@ -10,16 +10,8 @@ import time
 import pytest
 import pytest_twisted
 
-from txpusher import (
-    HTTPError,
-    RateLimitedError,
-    RequestTimeoutError,
-    RetryPolicy,
-    ServerError,
-)
-
-from .asserting import error_of, within
-from .misbehaving import (
+from tests.support.asserting import error_of
+from tests.support.misbehaving import (
     OK,
     answer_then_close,
     answering,
@@ -28,7 +20,14 @@ from .misbehaving import (
     never_answer,
     read_and_close,
     reply,
-    until,
+)
+from tests.support.waiting import until, within
+from txpusher import (
+    HTTPError,
+    RateLimitedError,
+    RequestTimeoutError,
+    RetryPolicy,
+    ServerError,
 )
 
 FAST = RetryPolicy(max_retries=3, initial_delay=0.001)

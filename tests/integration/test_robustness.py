@@ -20,6 +20,10 @@ from twisted.logger import formatEvent
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
+from tests.support.asserting import error_of, kinds, outcomes_of
+from tests.support.credentials import KEY, PROXY_PASSWORD, PROXY_USER
+from tests.support.misbehaving import OK, answering, in_turn, never_answer, reply
+from tests.support.waiting import until, within
 from txpusher import (
     AuthenticationError,
     BatchPublisher,
@@ -30,10 +34,6 @@ from txpusher import (
     Pusher,
     RetryPolicy,
 )
-
-from .asserting import error_of, kinds, outcomes_of, within
-from .credentials import KEY, PROXY_PASSWORD, PROXY_USER
-from .misbehaving import OK, answering, in_turn, never_answer, reply, until
 
 ONCE = RetryPolicy(max_retries=0)
 BASIC = base64.b64encode(f"{PROXY_USER}:{PROXY_PASSWORD}".encode()).decode()

@@ -7,15 +7,10 @@ import json
 import pytest
 import pytest_twisted
 
-from txpusher import Pusher
-from txpusher._protocol import signing
-from txpusher.server import Activity, App, ChannelsServer
-
-from .observing import Log
-from .server_client import (
-    KEY,
+from tests.support.credentials import KEY, SECRET
+from tests.support.observing import Log
+from tests.support.raw_client import (
     PING,
-    SECRET,
     TEXT,
     Socket,
     close,
@@ -25,6 +20,9 @@ from .server_client import (
     open_socket,
     signed,
 )
+from txpusher import Pusher
+from txpusher._protocol import signing
+from txpusher.server import Activity, App, ChannelsServer
 
 pytest.importorskip("twisted.web.websocket")
 

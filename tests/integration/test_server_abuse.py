@@ -15,12 +15,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from txpusher import Pusher
-from txpusher.server import Activity, ChannelsServer
-from txpusher.server._core.outputs import Send
-from txpusher.server._net.frames import MAX_FRAGMENTS, MAX_MESSAGE
-
-from .server_client import (
+from tests.support.raw_client import (
     BINARY,
     PING,
     TEXT,
@@ -30,6 +25,10 @@ from .server_client import (
     frame,
     open_socket,
 )
+from txpusher import Pusher
+from txpusher.server import Activity, ChannelsServer
+from txpusher.server._core.outputs import Send
+from txpusher.server._net.frames import MAX_FRAGMENTS, MAX_MESSAGE
 
 pytest.importorskip("twisted.web.websocket")
 

@@ -11,14 +11,8 @@ from urllib.parse import urlencode
 import pytest
 import pytest_twisted
 
-from txpusher._protocol import signing
-from txpusher.server import ChannelsServer
-from txpusher.server._net.site import MAX_BODY
-
-from .misbehaving import until
-from .server_client import (
-    KEY,
-    SECRET,
+from tests.support.credentials import KEY, SECRET
+from tests.support.raw_client import (
     Raw,
     Socket,
     check_that_it_serves,
@@ -27,6 +21,10 @@ from .server_client import (
     open_socket,
     signed,
 )
+from tests.support.waiting import until
+from txpusher._protocol import signing
+from txpusher.server import ChannelsServer
+from txpusher.server._net.site import MAX_BODY
 
 pytest.importorskip("twisted.web.websocket")
 

@@ -7,19 +7,13 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import CannotListenError
 
+from tests.support.credentials import KEY, SECRET
+from tests.support.observing import in_reactor
+from tests.support.raw_client import close, connect_raw, open_socket
 from txpusher import Pusher
 from txpusher.config import Config
 from txpusher.errors import ConfigurationError
 from txpusher.server import Activity, App, ChannelsServer
-
-from .observing import in_reactor
-from .server_client import (
-    KEY,
-    SECRET,
-    close,
-    connect_raw,
-    open_socket,
-)
 
 pytest.importorskip("twisted.web.websocket")
 

@@ -8,20 +8,10 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
+from tests.support.credentials import KEY, SECRET
+from tests.support.observing import Log
+from tests.support.raw_client import PING, Timed, close, connect_raw, frame, open_socket, signed
 from txpusher.server import App, ChannelsServer
-
-from .observing import Log
-from .server_client import (
-    KEY,
-    PING,
-    SECRET,
-    Timed,
-    close,
-    connect_raw,
-    frame,
-    open_socket,
-    signed,
-)
 
 pytest.importorskip("twisted.web.websocket")
 

@@ -13,6 +13,11 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.web.server import Site
 
+from tests.support.credentials import KEY, SECRET
+from tests.support.misbehaving import Peer
+from tests.support.observing import Log
+from tests.support.raw_client import Timed
+from tests.support.waiting import until
 from txpusher import Pusher
 from txpusher.server import App
 from txpusher.server._core.outputs import Notify
@@ -20,9 +25,6 @@ from txpusher.server._net import webhooks as webhooks_module
 from txpusher.server._net.webhooks import WebHookSender
 
 from .conftest import Serve
-from .misbehaving import Peer, until
-from .observing import Log
-from .server_client import KEY, SECRET, Timed
 from .webhook_receiver import ENDLESS, Receiver, Told
 
 Receive = dict[str, Any]
@@ -318,7 +320,7 @@ async def test_a_server_tells_of_what_happens(log: Log, clean_reactor: None) -> 
     from txpusher.server import ChannelsServer
 
     pytest.importorskip("twisted.web.websocket")
-    from .server_client import open_socket
+    from tests.support.raw_client import open_socket
 
     receiver = Receiver()
     port = reactor.listenTCP(0, Site(receiver), interface="127.0.0.1")  # type: ignore[attr-defined]

@@ -10,12 +10,11 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError, fail
 from twisted.internet.threads import deferToThread
 
+from tests.support.observing import Log, in_reactor
 from txpusher import BlockingPusher, Pusher
 from txpusher.errors import ConfigurationError
 from txpusher.server import App
 from txpusher.testing import AcceptedEvent, RunningServer
-
-from .observing import Log, in_reactor
 
 pytest.importorskip("twisted.web.websocket")
 

@@ -9,12 +9,12 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
+from tests.support.credentials import KEY, SECRET
+from tests.support.observing import Log
+from tests.support.raw_client import Socket, close, open_socket
 from txpusher.errors import ClosedError, InvalidRequestError
 from txpusher.server import App
 from txpusher.testing import ClientEvent, RunningServer, SignedInClient, SubscribedClient
-
-from .observing import Log
-from .server_client import KEY, SECRET, Socket, close, open_socket
 
 SUCCEEDED = "pusher_internal:subscription_succeeded"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import pytest_twisted
 
+from tests.support.asserting import error_of
+from tests.support.misbehaving import OK, answering, close_at_once, in_turn, relay, reply
+from tests.support.observing import client_sockets
+from tests.support.waiting import until, within
 from txpusher import HTTPError, RequestTimeoutError, RetryPolicy
-
-from .asserting import error_of, within
-from .misbehaving import OK, answering, close_at_once, in_turn, relay, reply, until
-from .observing import client_sockets
 
 FAST = RetryPolicy(max_retries=2, initial_delay=0.001)
 
@@ -68,7 +68,7 @@ async def test_a_certificate_for_another_host_is_refused_and_not_tried_again(
 @pytest_twisted.ensureDeferred
 async def test_a_server_that_does_not_speak_tls_is_an_error_that_says_so(serve, connect):
     async def plain(peer):
-        await peer.bytes()
+        await peer.some()
         peer.send(reply(400, "this is HTTP"))
 
     server = serve(plain)
@@ -79,16 +79,16 @@ async def test_a_server_that_does_not_speak_tls_is_an_error_that_says_so(serve, 
 
 
 async def _read_hello_and_close(peer):
-    await peer.bytes()
+    await peer.some()
 
 
 async def _read_hello_and_reset(peer):
-    await peer.bytes()
+    await peer.some()
     peer.reset()
 
 
 async def _half_an_answer(peer):
-    await peer.bytes()
+    await peer.some()
     peer.send(b"\x16\x03\x03\x00\x7a\x02\x00\x00")
 
 

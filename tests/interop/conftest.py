@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.task import deferLater
-from twisted.logger import globalLogPublisher
 
+from tests.support.observing import Log, in_reactor, text_of
+from tests.support.waiting import until
 from txpusher import Pusher
 
 from . import servers
-from .inbox import PATIENCE
 from .node import NodeScript
 from .requirements import node_command
 from .servers import Address
@@ -24,36 +23,20 @@ from .subscriber import Browsers, Subscriber
 @pytest_twisted.async_yield_fixture(scope="module", autouse=True)
 async def clean_reactor() -> AsyncIterator[None]:
     """Fail where a module leaves connections, ports or timers behind."""
-    from twisted.internet import reactor
-
-    before = set(_in_reactor(reactor))
+    before = set(in_reactor())
     yield
-    deadline = reactor.seconds() + PATIENCE
-    while left := set(_in_reactor(reactor)) - before:
-        assert reactor.seconds() < deadline, f"left in the reactor: {left}"
-        # The other end of a connection notices a little later that it was closed.
-        await deferLater(reactor, 0.01)
-
-
-def _in_reactor(reactor: Any) -> list[Any]:
-    waker = getattr(reactor, "waker", None)
-    selectables = {*reactor.getReaders(), *reactor.getWriters()} - reactor._internalReaders
-    return [*(selectables - {waker}), *reactor.getDelayedCalls()]
+    # The other end of a connection notices a little later that it was closed.
+    await until(lambda: not set(in_reactor()) - before)
 
 
 @pytest.fixture(autouse=True)
 def no_error_in_the_log() -> Iterator[None]:
     """Fail where a test, or a server in this process, logs a failure."""
-    failures: list[Any] = []
-
-    def observe(event: Any) -> None:
-        if "log_failure" in event:
-            failures.append(event["log_failure"].getTraceback())
-
-    globalLogPublisher.addObserver(observe)
+    log = Log()
+    log.start()
     yield
-    globalLogPublisher.removeObserver(observe)
-    assert failures == []
+    log.stop()
+    assert [text_of(event) for event in log.failures] == []
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-Message = Mapping[str, Any]
+from tests.support.waiting import PATIENCE
 
-#: Seconds after which a message is held not to come any more.
-PATIENCE = 10.0
+Message = Mapping[str, Any]
 
 
 class Inbox:

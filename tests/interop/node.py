@@ -13,8 +13,10 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from .inbox import PATIENCE
-from .process import Process
+from tests.support.process import Process
+from tests.support.waiting import PATIENCE
+
+from .requirements import HERE
 
 
 class NodeError(AssertionError):
@@ -45,7 +47,7 @@ class NodeScript:
         connected: Deferred[_Line] = Deferred()
         factory = Factory.forProtocol(lambda: _Line(self, connected))
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        self._process = Process([node, script, str(port.getHost().port)])
+        self._process = Process([node, script, str(port.getHost().port)], HERE)
         connected.addTimeout(
             PATIENCE, reactor, lambda _, seconds: self._late(f"{script} did not connect")
         )

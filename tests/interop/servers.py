@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 
+from tests.support.process import Process
 from txpusher import Pusher
 
-from .process import Process
-from .requirements import import_or_skip
+from .requirements import HERE, import_or_skip
 
 APP_ID = "interop-app"
 KEY = "interop-key"
@@ -95,6 +95,7 @@ def soketi(node: str, webhooks: Sequence[str] = ()) -> Iterator[Address]:
     address = Address(port)
     process = Process(
         [node, "soketi.js", "start"],
+        HERE,
         {
             "SOKETI_HOST": address.host,
             "SOKETI_PORT": str(port),

@@ -6,8 +6,8 @@ import attrs
 import pytest
 import pytest_twisted
 from twisted.web.resource import Resource
-from twisted.web.server import Site
 
+from tests.support.serving import serving
 from txpusher import Pusher, WebHook
 
 from . import servers
@@ -30,6 +30,7 @@ class Receiver(Resource):
 
     def __init__(self, reactor):
         super().__init__()
+        self.url = ""
         self.inbox = Inbox("the webhook receiver", reactor)
         self.requests = []
         self._pusher = Pusher(APP_ID, KEY, SECRET)
@@ -58,10 +59,9 @@ async def receiver():
     from twisted.internet import reactor
 
     resource = Receiver(reactor)
-    port = reactor.listenTCP(0, Site(resource), interface="127.0.0.1")
-    resource.url = f"http://127.0.0.1:{port.getHost().port}/webhooks"
-    yield resource
-    await port.stopListening()
+    async with serving(resource) as port:
+        resource.url = f"http://127.0.0.1:{port}/webhooks"
+        yield resource
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
+from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 from txpusher.server._core.endpoints import Call, Endpoints, Reply
 
-from .hub_driver import KEY, SECRET, Browser, Driver
+from .hub_driver import Browser, Driver
 
 WALL = 1_700_000_000.0
 EVENT = {"name": "e", "channels": ["a"], "data": "d"}

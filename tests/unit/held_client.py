@@ -14,9 +14,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http_headers import Headers
 
+from tests.support.credentials import KEY, SECRET
 from txpusher import Pusher, RetryPolicy
-
-from .helpers import KEY, SECRET
 
 
 class _Response:

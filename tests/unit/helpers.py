@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,17 +9,10 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.support.credentials import KEY, MASTER_KEY_BASE64, SECRET
 from txpusher._api import Api, ApiRequest
 from txpusher.config import Config
 from txpusher.errors import ConfigurationError, InvalidRequestError
-
-# Those of the worked examples in Pusher's documentation.
-KEY = "278d425bdf160c739803"
-SECRET = "7ad3773142a6692b25b8"
-SOCKET_ID = "1234.1234"
-
-MASTER_KEY = bytes(range(32))
-MASTER_KEY_BASE64 = base64.b64encode(MASTER_KEY).decode("ascii")
 
 #: Each is refused wherever a socket id is taken.
 BAD_SOCKET_IDS = [

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 from txpusher.server import App
 from txpusher.server._core.connection import Connection
 from txpusher.server._core.hub import Hub, Publication
 from txpusher.server._core.outputs import Activity, Close, Notify, Output, Send
-
-KEY = "278d425bdf160c739803"
-SECRET = "7ad3773142a6692b25b8"
 
 
 class Browser:

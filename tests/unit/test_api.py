@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.credentials import MASTER_KEY
 from txpusher import Event
 from txpusher._api import ApiRequest
 from txpusher._protocol.encryption import decrypt
@@ -19,7 +20,6 @@ from txpusher.errors import NotFoundError
 from .helpers import (
     BAD_CHANNEL_NAMES,
     BAD_SOCKET_IDS,
-    MASTER_KEY,
     body_of,
     make_api,
     misconfiguration,

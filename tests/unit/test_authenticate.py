@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.credentials import KEY, MASTER_KEY, SECRET, SOCKET_ID
 from txpusher import Pusher
 from txpusher._protocol.encryption import shared_secret
 from txpusher._protocol.signing import channel_signature, user_signature
@@ -17,10 +18,6 @@ from txpusher._protocol.signing import channel_signature, user_signature
 from .helpers import (
     BAD_CHANNEL_NAMES,
     BAD_SOCKET_IDS,
-    KEY,
-    MASTER_KEY,
-    SECRET,
-    SOCKET_ID,
     make_api,
     misconfiguration,
     named,

@@ -12,12 +12,13 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.testing import MemoryReactor
 from twisted.web.client import BrowserLikePolicyForHTTPS
 
+from tests.support.credentials import KEY, MASTER_KEY, MASTER_KEY_BASE64, SECRET
 from txpusher import Config, Pusher, RetryPolicy
 from txpusher._urls import Proxy, parse_proxy
 from txpusher.config import json_dumps
 from txpusher.errors import ConfigurationError
 
-from .helpers import KEY, MASTER_KEY, MASTER_KEY_BASE64, SECRET, misconfiguration, named
+from .helpers import misconfiguration, named
 
 WORDS = st.text("abcdefghijkmnopqrstuvwxyz0123456789", min_size=12)
 

@@ -13,10 +13,11 @@ from twisted.logger import globalLogPublisher
 from twisted.web.client import Agent
 
 import txpusher
+from tests.support.credentials import KEY, SECRET
 from txpusher import AuthenticationError, Event, InvalidRequestError, Pusher
 from txpusher._protocol.signing import request_signature
 
-from .helpers import KEY, SECRET, error_of, misconfiguration, refusal, result_of
+from .helpers import error_of, misconfiguration, refusal, result_of
 
 URL = f"https://{KEY}:{SECRET}@example.com/apps/3"
 NOW = 1353088179

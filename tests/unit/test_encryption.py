@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.credentials import KEY, MASTER_KEY, MASTER_KEY_BASE64, SECRET
 from txpusher import Config, Pusher
 from txpusher._protocol.encryption import (
     decode_master_key,
@@ -23,7 +24,7 @@ from txpusher._protocol.encryption import (
 )
 from txpusher.errors import ConfigurationError
 
-from .helpers import KEY, MASTER_KEY, MASTER_KEY_BASE64, SECRET, misconfiguration
+from .helpers import misconfiguration
 
 CHANNEL = "private-encrypted-room"
 KEYS = st.binary(min_size=32, max_size=32)

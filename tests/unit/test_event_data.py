@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.credentials import MASTER_KEY
 from txpusher._protocol.encryption import decrypt
 
-from .helpers import MASTER_KEY, make_api, refusal
+from .helpers import make_api, refusal
 
 ENCRYPTED = "private-encrypted-room"
 JSON_VALUES = st.recursive(

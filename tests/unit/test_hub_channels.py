@@ -6,11 +6,12 @@ import json
 
 import pytest
 
+from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 from txpusher.server._core import subscriptions
 from txpusher.server._core.cache import MAX_BYTES
 
-from .hub_driver import KEY, SECRET, Driver
+from .hub_driver import Driver
 
 SUCCEEDED = "pusher_internal:subscription_succeeded"
 

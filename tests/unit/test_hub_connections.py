@@ -9,11 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 from txpusher.server import App
 from txpusher.server._core.hub import Hub
 
-from .hub_driver import KEY, SECRET, Driver
+from .hub_driver import Driver
 
 
 def test_a_client_learns_its_socket_id_and_when_to_ping() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 
-from .hub_driver import KEY, SECRET, Browser, Driver
+from .hub_driver import Browser, Driver
 
 SUCCEEDED = "pusher_internal:subscription_succeeded"
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import txpusher
-
-from .helpers import MASTER_KEY_BASE64
+from tests.support.credentials import MASTER_KEY_BASE64
 
 LATE = ["twisted.internet.reactor", "nacl", "crochet"]
 HEAVY = ["twisted", "treq", "OpenSSL", "cryptography", "attr", "asyncio", *LATE]

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.credentials import KEY, MASTER_KEY_BASE64, SECRET
 from txpusher import Config
 from txpusher._reply import ApiReply, redactor
 from txpusher.errors import APIError
 
-from .helpers import KEY, MASTER_KEY_BASE64, SECRET, make_api
+from .helpers import make_api
 
 PROXY = "http://me:pa%20ss-word@proxy:8080"
 SIGNATURE = "da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.credentials import KEY, SECRET
 from txpusher._reply import (
     MAX_REPLY_BYTES,
     ApiReply,
@@ -34,8 +35,6 @@ from txpusher.errors import (
     RateLimitedError,
     ServerError,
 )
-
-from .helpers import KEY, SECRET
 
 NOW = 1_700_000_000.0
 JSON_TEXT = (

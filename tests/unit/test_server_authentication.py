@@ -8,11 +8,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 from txpusher.server._core.endpoints import Call, Endpoints
 
 from .endpoints_client import EVENT, WALL, Client
-from .hub_driver import KEY, SECRET, Driver
+from .hub_driver import Driver
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.support.credentials import SECRET
 from txpusher._protocol import signing
 from txpusher.server import App
 from txpusher.server._core.cache import Expiring
@@ -15,7 +16,6 @@ from txpusher.server._core.endpoints import Call, Endpoints, Reply
 from txpusher.server._core.hub import Hub
 
 from .endpoints_client import EVENT, WALL, Client
-from .hub_driver import SECRET
 
 
 @pytest.fixture

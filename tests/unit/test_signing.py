@@ -10,9 +10,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from tests.support.credentials import KEY, SECRET, SOCKET_ID
 from txpusher._protocol import signing
-
-from .helpers import KEY, SECRET, SOCKET_ID
 
 BODY = b'{"name":"foo","channels":["project-3"],"data":"{\\"some\\":\\"data\\"}"}'
 BODY_MD5 = "ec365a775a4cd0599faeb73354201b6f"

@@ -6,10 +6,11 @@ from enum import Enum
 
 import pytest
 
+from tests.support.credentials import KEY, SECRET
 from txpusher import Config, Event, Pusher, RetryPolicy
 from txpusher.server import App
 
-from .helpers import KEY, SECRET, body_of, make_api
+from .helpers import body_of, make_api
 
 
 class Name(str, Enum):

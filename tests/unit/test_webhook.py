@@ -16,10 +16,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.server import Request
 from twisted.web.test.requesthelper import DummyChannel
 
+from tests.support.credentials import KEY, SECRET
 from txpusher import Pusher
 from txpusher.errors import InvalidRequestError, WebHookError
-
-from .helpers import KEY, SECRET
 
 EVENTS = [
     {"name": "channel_occupied", "channel": "a"},

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from .credentials import KEY, PROXY_PASSWORD, SECRET
-from .misbehaving import PATIENCE, Server
+from tests.support.credentials import KEY, PROXY_PASSWORD, SECRET
+from tests.support.misbehaving import Server
+
+from .waiting import within
 
 E = TypeVar("E", bound=BaseException)
-
-
-def within(deferred: Deferred[Any], seconds: float = PATIENCE) -> Deferred[Any]:
-    """*deferred*, which must not keep one waiting."""
-    from twisted.internet import reactor
-
-    return deferred.addTimeout(seconds, reactor)
 
 
 async def error_of(operation: Deferred[Any], kind: type[E], server: Server | None = None) -> E:
@@ -39,9 +35,9 @@ async def error_of(operation: Deferred[Any], kind: type[E], server: Server | Non
     return outcome
 
 
-def outcomes_of(operations):
+def outcomes_of(operations: Sequence[Deferred[Any]]) -> list[list[Any]]:
     """A list of lists: what each of *operations* fires with, its error where it fails."""
-    outcomes = [[] for _ in operations]
+    outcomes: list[list[Any]] = [[] for _ in operations]
     for operation, ends in zip(operations, outcomes, strict=True):
         operation.addCallbacks(
             ends.append, lambda failure, ends=ends: ends.append(failure.value)
@@ -49,6 +45,6 @@ def outcomes_of(operations):
     return outcomes
 
 
-def kinds(outcomes):
+def kinds(outcomes: Iterable[Iterable[Any]]) -> list[list[type]]:
     """The same, with the class of each in its place."""
     return [[type(outcome) for outcome in ends] for ends in outcomes]

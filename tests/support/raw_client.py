@@ -12,17 +12,16 @@ from typing import Any
 from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
+from tests.support.credentials import KEY, SECRET
 from txpusher import Pusher
 from txpusher._protocol import signing
 from txpusher.server import ChannelsServer
-
-KEY, SECRET = "server-test-key", "server-test-secret"
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -56,6 +55,8 @@ class Raw(Protocol):
     :ivar received: All bytes that came and were not taken yet.
     :ivar lost: Fires with None when the connection is gone.
     """
+
+    transport: Any
 
     def __init__(self) -> None:
         self.received = b""
@@ -200,9 +201,8 @@ async def connect_raw(port: int) -> Raw:
     """A TCP connection."""
     from twisted.internet import reactor
 
-    factory = Factory.forProtocol(Raw)
-    factory.noisy = False
-    raw: Raw = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
+    raw = Raw()
+    await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), raw)
     return raw
 
 

@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 
 def in_reactor() -> list[Any]:
     """Connections, ports and timers in the reactor, its own ones left out."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
+    # A reactor has no public word for the readers that it adds for itself.
+    reactor: Any = installed
     selectables = {*reactor.getReaders(), *reactor.getWriters()} - reactor._internalReaders
     waker = getattr(reactor, "waker", None)
     return [*(selectables - {waker}), *reactor.getDelayedCalls()]
@@ -56,6 +59,7 @@ def established(port: int) -> int:
     return sum(1 for local, _, state, _ in _lines(port) if local == port and state == "01")
 
 
+@implementer(ILogObserver)
 class Log:
     """
     Every event that is logged, of any kind.

@@ -16,15 +16,12 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from tests.support.credentials import SECRET
 from txpusher._protocol import signing
 
-from .credentials import SECRET
-
-#: Seconds that anything may take which takes an instant when all is well.
-PATIENCE = 10.0
+from .waiting import pause, until
 
 Script = Callable[["Peer"], Awaitable[None]]
 
@@ -76,6 +73,8 @@ def reply(status: int = 200, body: bytes | str = b"{}", *headers: str) -> bytes:
 class Peer(Protocol):
     """The server's end of one connection."""
 
+    transport: Any
+
     def __init__(self, server: Server, number: int) -> None:
         self.server = server
         self.number = number
@@ -122,7 +121,7 @@ class Peer(Protocol):
         head, end, self._received = self._received.partition(b"\r\n\r\n")
         return head + end
 
-    async def bytes(self) -> bytes:
+    async def some(self) -> bytes:
         """Whatever there is, at least one byte."""
         while not self._received:
             await self._event()
@@ -198,8 +197,9 @@ class Server(Factory):
 
     def listen(self, tls: Any = None, port: int = 0, interface: str = "127.0.0.1") -> None:
         """Listen on *port*, else on a free one; *tls* is a context factory."""
-        from twisted.internet import reactor
+        from twisted.internet import reactor as installed
 
+        reactor: Any = installed
         if tls is None:
             self._listening = reactor.listenTCP(port, self, 128, interface)
         else:
@@ -224,23 +224,6 @@ class Server(Factory):
     @property
     def bodies(self) -> list[bytes]:
         return [request.body for request in self.requests]
-
-
-async def pause(seconds: float) -> None:
-    """Let the reactor run for a while."""
-    from twisted.internet import reactor
-
-    await deferLater(reactor, seconds)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that must come true, and fail where it does not."""
-    from twisted.internet import reactor
-
-    deadline = reactor.seconds() + PATIENCE
-    while not condition():
-        assert reactor.seconds() < deadline, "it did not come true in time"
-        await deferLater(reactor, 0.002)
 
 
 # Scripts
@@ -302,13 +285,13 @@ async def relay(peer: Peer, port: int) -> None:
     """Pass everything on to *port*, and back, until one end closes."""
     from twisted.internet import reactor
 
-    other = Protocol()
+    other: Any = Protocol()
     await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), other)
-    other.dataReceived = peer.send  # type: ignore[method-assign]
-    other.connectionLost = lambda reason: peer.close()  # type: ignore[method-assign]
+    other.dataReceived = peer.send
+    other.connectionLost = lambda reason: peer.close()
     try:
         while True:
-            other.transport.write(await peer.bytes())
+            other.transport.write(await peer.some())
     finally:
         other.transport.abortConnection()
 

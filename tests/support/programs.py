@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 import txpusher
+from tests.support.credentials import APP_ID, KEY, SECRET
 
-from .credentials import APP_ID, KEY, SECRET
-from .misbehaving import PATIENCE
+from .waiting import PATIENCE
 
 #: From 3.12 on, Python warns of each fork beside threads: here it is the point.
 QUIET = ("-W", "ignore:This process:DeprecationWarning")

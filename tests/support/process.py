@@ -8,8 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-
-from .requirements import HERE
+from pathlib import Path
 
 
 class Process:
@@ -17,14 +16,18 @@ class Process:
     A program in a process group of its own, what it prints kept for error messages.
 
     Its standard input is a pipe that closes when the test run ends, even by a
-    signal; the scripts here end then.
+    signal; the scripts of the tests end then.
+
+    :param place: Its working directory.
     """
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], place: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
             command,
-            cwd=HERE,
+            cwd=place,
             env={**os.environ, **(env or {})},
             stdin=subprocess.PIPE,
             stdout=self._output,
@@ -48,5 +51,6 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._process.stdin.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self._output.close()

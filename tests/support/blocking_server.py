@@ -7,7 +7,7 @@ import ssl
 import struct
 import threading
 
-from .misbehaving import OK
+from tests.support.misbehaving import OK
 
 
 class BlockingServer:
