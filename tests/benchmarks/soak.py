@@ -22,14 +22,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import treq
 from twisted.internet import reactor as running_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
-from twisted.logger import LogLevel, formatEvent, globalLogBeginner
+from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogBeginner
 
 from txpusher import Pusher, PusherError
 
@@ -277,7 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The descriptors of the reactor itself are there once it runs.
         await deferLater(reactor, 0)
         soak = Soak(options.count, port, reactor, options.minutes * 60)
-        globalLogBeginner.beginLoggingTo([soak.observe], redirectStandardIO=False)
+        globalLogBeginner.beginLoggingTo(
+            [cast(ILogObserver, soak.observe)], redirectStandardIO=False
+        )
         await soak.run()
         left = await _left_behind(soak, reactor)
         gc.collect()

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import pytest_twisted
 
-from tests.support import raw_client as server_client
 from tests.support.certificates import Authority
 from tests.support.credentials import APP_ID, KEY, PROXY_PASSWORD, SECRET
 from tests.support.misbehaving import Script, Server
@@ -90,7 +89,7 @@ def tls() -> Authority:
 @pytest_twisted.async_yield_fixture
 async def server(log: Log, clean_reactor: None) -> AsyncIterator[ChannelsServer]:
     """A Channels server with one app, stopped after the test."""
-    running = ChannelsServer([App("3", server_client.KEY, server_client.SECRET)])
+    running = ChannelsServer([App("3", KEY, SECRET)])
     await running.listen()
     yield running
     await running.stop()

@@ -24,9 +24,10 @@ NAME = "channels.example"
 @contextlib.contextmanager
 def installed(resolver: Any) -> Iterator[Any]:
     """Have *resolver* installed on the reactor for a while, None for the stock one."""
-    from twisted.internet import reactor
+    from twisted.internet import reactor as running
 
-    before: Any = reactor.nameResolver
+    reactor: Any = running
+    before = reactor.nameResolver
     if resolver is not None:
         if IHostnameResolver.providedBy(resolver):
             reactor.installNameResolver(resolver)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -17,7 +18,7 @@ from txpusher import Attempt, RetryPolicy
 
 def cancel(operation: Deferred) -> None:
     """Cancel, and see that it ends in a CancelledError at once."""
-    ended: list[object] = []
+    ended: list[Any] = []
     operation.addBoth(ended.append)
     assert ended == []
     operation.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -29,6 +30,8 @@ SHARE = 0.1
 class CuttingClient(ProxyClient):
     """The side of the server: loses some replies."""
 
+    factory: Any
+
     def dataReceived(self, data):
         if self.factory.server.factory.chance():
             self.transport.abortConnection()
@@ -44,6 +47,8 @@ class CuttingClientFactory(ProxyClientFactory):
 
 class CuttingServer(ProxyServer):
     """The side of the client: loses some requests, in the middle."""
+
+    factory: Any
 
     clientProtocolFactory = CuttingClientFactory
 
@@ -75,7 +80,7 @@ async def cut():
     """A server, a client that reaches it through a cutting proxy, and the proxy."""
     server = await RunningServer.start()
     proxy = CuttingProxy(server.server.port)
-    port = reactor.listenTCP(0, proxy, interface="127.0.0.1")
+    port: Any = reactor.listenTCP(0, proxy, interface="127.0.0.1")
     pusher = Pusher.from_url(
         server.url,
         host="127.0.0.1",

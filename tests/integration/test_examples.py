@@ -11,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 import pytest_twisted
@@ -59,11 +59,11 @@ class Sink(Resource):
 
         super().__init__()
         self.events: list[Published] = []
-        self._listening = reactor.listenTCP(0, Site(self), interface="127.0.0.1")
-        port = self._listening.getHost().port
+        self._listening: Any = reactor.listenTCP(0, Site(self), interface="127.0.0.1")
+        port = cast(Any, self._listening.getHost()).port
         self.url = f"http://app-key:app-secret@127.0.0.1:{port}/apps/1"
 
-    def stop(self) -> Deferred[None]:
+    def stop(self) -> Any:
         return self._listening.stopListening()
 
     def render_POST(self, request: Any) -> bytes:
@@ -199,7 +199,7 @@ async def test_the_first_program_of_the_readme(server, tmp_path):
     _, _, after = (ROOT / "README.rst").read_text("utf-8").partition("\nA first program\n")
     _, _, after = after.partition(".. code-block:: python\n\n")
     program = tmp_path / "first.py"
-    program.write_text(textwrap.dedent(re.match(r"((?:    .*)?\n)+", after)[0]), "utf-8")
+    program.write_text(textwrap.dedent(re.findall(r"\A(?:(?:    .*)?\n)+", after)[0]), "utf-8")
     assert await run(program, server.url) == ""
     assert published(server) == [Published("my-channel", "my-event", {"hello": "world"})]
 

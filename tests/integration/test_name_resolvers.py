@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -53,8 +54,9 @@ class TestWhoIsAsked:
         )
 
     def test_installed_resolver_is_found_whichever_way_it_came(self, install):
-        from twisted.internet import reactor
+        from twisted.internet import reactor as running
 
+        reactor: Any = running
         fake = install(FakeResolver())
         assert installed_resolver(reactor) is fake
         install(CachingSimpleResolver(reactor))
@@ -311,9 +313,11 @@ class TestItsSilence:
     @pytest_twisted.ensureDeferred
     async def test_resolution_that_cannot_be_cancelled_ends_by_itself(self, connect, install):
         class Stubborn(FakeResolver):
+            refusal: Exception
+
             def resolveHostName(self, *arguments, **options):
                 resolution = super().resolveHostName(*arguments, **options)
-                resolution.cancel = self.refuse
+                resolution.cancel = self.refuse  # type: ignore[method-assign]
                 return resolution
 
             def refuse(self):
@@ -371,8 +375,9 @@ def _resolver(kind):
 async def test_blocking_calls_in_every_thread_of_the_pool_get_an_answer(
     kind, serve, connect, install
 ):
-    from twisted.internet import reactor
+    from twisted.internet import reactor as running
 
+    reactor: Any = running
     size = reactor.getThreadPool().max
     everyone_is_there = threading.Barrier(size)
     server = serve(answering(OK))

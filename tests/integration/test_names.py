@@ -6,6 +6,7 @@ import contextlib
 import gc
 import socket
 import threading
+from typing import Any
 
 import pytest_twisted
 from twisted.internet.defer import gatherResults
@@ -24,8 +25,9 @@ ONCE = RetryPolicy(max_retries=0)
 
 @pytest_twisted.ensureDeferred
 async def test_workers_that_fill_the_pool_get_their_names_looked_up(serve, connect):
-    from twisted.internet import reactor
+    from twisted.internet import reactor as running
 
+    reactor: Any = running
     size = reactor.getThreadPool().max
     workers = max(20, size)
     everyone_is_there = threading.Barrier(size)

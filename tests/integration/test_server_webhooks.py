@@ -52,7 +52,7 @@ async def world(log: Log, clean_reactor: None) -> AsyncIterator[World]:
     from twisted.internet import reactor
 
     receiver = Receiver()
-    port = reactor.listenTCP(0, Site(receiver), interface="127.0.0.1")  # type: ignore[attr-defined]
+    port: Any = reactor.listenTCP(0, Site(receiver), interface="127.0.0.1")
     url = f"http://user:password@127.0.0.1:{port.getHost().port}/hook?token=t"
     world = World(url, receiver, port)
     yield world
@@ -323,7 +323,7 @@ async def test_a_server_tells_of_what_happens(log: Log, clean_reactor: None) -> 
     from tests.support.raw_client import open_socket
 
     receiver = Receiver()
-    port = reactor.listenTCP(0, Site(receiver), interface="127.0.0.1")  # type: ignore[attr-defined]
+    port: Any = reactor.listenTCP(0, Site(receiver), interface="127.0.0.1")
     url = f"http://127.0.0.1:{port.getHost().port}/"
     server = ChannelsServer([App("3", KEY, SECRET, webhooks=[url])])
     await server.listen()

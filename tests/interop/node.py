@@ -138,7 +138,7 @@ class _Line(LineOnlyReceiver):
     def lineReceived(self, line: bytes) -> None:
         self._script.received(json.loads(line))
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self._script.disconnected()
         self._closed.callback(None)
 

@@ -74,7 +74,7 @@ class Subscriber:
         self._name = name
         self.pusher = pusher
         self.member = member
-        self.user = user
+        self.user: Any = user
 
     # What it does
 

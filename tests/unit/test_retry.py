@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,7 +99,7 @@ def test_retries_end_at_the_limit(most):
 )
 def test_delay_doubles_up_to_the_longest(retries, longest):
     policy = RetryPolicy(max_retries=10_000)
-    delays = [policy.delay(retries, REFUSED) for _ in range(300)]
+    delays: list[Any] = [policy.delay(retries, REFUSED) for _ in range(300)]
     assert longest * 0.5 <= min(delays) < longest * 0.6
     assert longest * 0.9 < max(delays) <= longest
 

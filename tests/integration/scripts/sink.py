@@ -12,6 +12,7 @@ import asyncio
 import os
 import re
 import sys
+from typing import Any
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%b\r\n{}"
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
@@ -23,7 +24,7 @@ class Sink(asyncio.Protocol):
     close: bool
     log: int
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.received = b""
 
@@ -33,10 +34,10 @@ class Sink(asyncio.Protocol):
             head, end, rest = self.received.partition(b"\r\n\r\n")
             if not end:
                 return
-            length = int(LENGTH.search(head)[1])
+            length = int(LENGTH.findall(head)[0])
             if len(rest) < length:
                 return
-            os.write(self.log, DATA.search(rest)[1] + b"\n")
+            os.write(self.log, DATA.findall(rest)[0] + b"\n")
             self.received = rest[length:]
             self.transport.write(self.reply)
             if self.close:
