@@ -30,10 +30,11 @@ from txpusher.errors import PusherError
 from txpusher.server import Activity
 from txpusher.server._core.hub import Hub
 
-pytest.importorskip("twisted.web.websocket")
+pytest.importorskip("wsproto")
 pytest.importorskip("nacl")
 
 from txpusher._cli import demo
+from txpusher._cli.serve import DEFAULT_APP, line_of, pusher_js
 
 TXPUSHER = [sys.executable, "-m", "txpusher"]
 
@@ -59,13 +60,10 @@ class Serving:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.urls = []
-        while True:
-            line = self.line()
-            if not line.startswith("Ready: PUSHER_URL="):
-                self.hint = line
-                break
+        self.urls: list[str] = []
+        while (line := self.line()).startswith("Ready: PUSHER_URL="):
             self.urls.append(line.removeprefix("Ready: PUSHER_URL="))
+        self.hints = [line, *(self.line() for _ in self.urls[1:])]
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -107,7 +105,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_serve_is_ready_and_logs_what_happens(serving: Serving) -> None:
     first, second = serving.urls
     assert re.fullmatch(r"http://k1:s1%3Awith%3Acolons@127\.0\.0\.1:\d+/apps/1", first)
-    assert "wsHost=127.0.0.1" in serving.hint
+    port = Config.from_url(first).port
+    assert serving.hints == [
+        f'In pusher-js: new Pusher("{key}", {{wsHost: "127.0.0.1", wsPort: {port}, '
+        'forceTLS: false, enabledTransports: ["ws"], cluster: ""})'
+        for key in ("k1", "k2")
+    ]
     serving.trigger(second, "a\x1b[31mb")
     line = serving.line()
     assert re.fullmatch(r"\d\d:\d\d:\d\d  event +app 2  news  hello  a\\x1b\[31mb", line)
@@ -118,8 +121,20 @@ def test_serve_is_ready_and_logs_what_happens(serving: Serving) -> None:
     assert (code, out, err) == (0, "", "")
 
 
-def test_serve_ends_cleanly_with_an_interrupt(serving: Serving) -> None:
-    assert serving.stop(signal.SIGINT) == (0, "", "")
+def test_interrupted_serve_ends_cleanly_with_the_code_of_an_interrupt(serving: Serving) -> None:
+    assert serving.stop(signal.SIGINT) == (130, "", "")
+
+
+def test_line_for_pusher_js_brackets_an_ipv6_address() -> None:
+    assert 'wsHost: "[::1]", wsPort: 6001,' in pusher_js("k", "::1", 6001)
+
+
+def test_default_app_has_an_id_that_every_sdk_accepts() -> None:
+    app_id, key, secret = DEFAULT_APP.split(":")
+    # Of the official SDKs only the Python SDK insists: an id is digits.
+    pusher = pytest.importorskip("pusher")
+    pusher.Pusher.from_url(f"http://{key}:{secret}@127.0.0.1:6001/apps/{app_id}")
+    pusher.Pusher(app_id=app_id, key=key, secret=secret, host="127.0.0.1", ssl=False)
 
 
 def test_a_port_in_use_is_one_line(serving: Serving) -> None:
@@ -190,20 +205,23 @@ def test_the_demo_has_colours_on_a_terminal() -> None:
     assert b"\x1b[32m" in shown
 
 
-def test_a_demo_that_is_interrupted_fails() -> None:
-    code = (
+@pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGTERM", 1)])
+def test_interrupted_demo_fails(sent: str, code: int) -> None:
+    program = (
         "import os, signal, sys\n"
+        "from twisted.internet.defer import Deferred\n"
         "from txpusher._cli import demo\n"
         "from txpusher._cli import main\n"
         "async def interrupted(self, pusher):\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        f"    os.kill(os.getpid(), signal.{sent})\n"
+        "    await Deferred()\n"
         "demo.Demo._publish = interrupted\n"
         "sys.exit(main(['demo']))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == code
     assert done.stderr == "txpusher: interrupted before every event had arrived\n"
 
 
@@ -330,13 +348,13 @@ async def test_a_demo_that_cannot_publish_fails(
 ) -> None:
     from twisted.internet import reactor
 
-    monkeypatch.setattr("txpusher.server._core.events.MAX_DATA_BYTES", 10)
+    monkeypatch.setattr("txpusher.server._limits.EVENT_DATA", 10)
     lines: list[str] = []
     with pytest.raises(PusherError, match="413"):
         await demo.Demo(reactor, lines.append, colours=False).run()
 
 
-@pytest.mark.parametrize("module", ["wsproto", "nacl", "twisted.web.websocket"])
+@pytest.mark.parametrize("module", ["wsproto", "nacl"])
 def test_what_is_not_installed_is_named(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -366,7 +384,7 @@ def test_a_line_of_the_log_tells_all_there_is() -> None:
     activity = Activity(
         "client_event", "3", "1.2", "private-a", "client-x", "x" * 200, "u", "why\nnot"
     )
-    assert cli._line(activity) == (
+    assert line_of(activity) == (
         f"client event    app 3  private-a  client-x  {'x' * 120}...  user u  by 1.2  why\\nnot"
     )
-    assert cli._line(Activity("refused", "")).strip() == "refused"
+    assert line_of(Activity("refused", "")).strip() == "refused"

@@ -33,7 +33,7 @@ from tests.support.waiting import until, within
 from txpusher._protocol.signing import hmac_hex
 
 pytest.importorskip("wsproto")
-pytest.importorskip("twisted.web.websocket")
+pytest.importorskip("wsproto")
 
 from txpusher.server import App
 from txpusher.testing import RunningServer

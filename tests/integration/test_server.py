@@ -24,7 +24,7 @@ from txpusher import Pusher
 from txpusher._protocol import signing
 from txpusher.server import Activity, App, ChannelsServer
 
-pytest.importorskip("twisted.web.websocket")
+pytest.importorskip("wsproto")
 
 
 @pytest_twisted.ensureDeferred
@@ -187,7 +187,7 @@ async def test_an_idempotency_key_is_read(server: ChannelsServer) -> None:
 async def test_an_event_comes_before_the_end_that_follows_it(
     server: ChannelsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("txpusher.server._net.outbox.LARGE_AUDIENCE", 1)
+    monkeypatch.setattr("txpusher.server._limits.LARGE_AUDIENCE", 1)
     socket = await open_socket(server.port)
     user_data = '{"id":"u"}'
     signature = signing.user_signature(SECRET, socket.socket_id, user_data)

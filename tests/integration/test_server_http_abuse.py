@@ -24,9 +24,10 @@ from tests.support.raw_client import (
 from tests.support.waiting import until
 from txpusher._protocol import signing
 from txpusher.server import ChannelsServer
-from txpusher.server._net.site import MAX_BODY
+from txpusher.server._limits import REQUEST_BODY
+from txpusher.server._net.connection import State
 
-pytest.importorskip("twisted.web.websocket")
+pytest.importorskip("wsproto")
 
 
 @pytest_twisted.async_yield_fixture
@@ -47,12 +48,12 @@ async def with_many_channels(server: ChannelsServer) -> Raw:
 
 async def pipelining(server: ChannelsServer, count: int) -> tuple[Raw, Any]:
     """A client that asks for the list of channels so often and does not read; its wire."""
-    before = set(server._site.wires)  # type: ignore[union-attr]
+    before = set(server._running.site.connections)  # type: ignore[union-attr]
     raw = await connect_raw(server.port)
     raw.transport.pauseProducing()
     raw.write(signed("GET", "/apps/3/channels") * count)
-    await until(lambda: bool(set(server._site.wires) - before))  # type: ignore[union-attr]
-    (wire,) = set(server._site.wires) - before  # type: ignore[union-attr]
+    await until(lambda: bool(set(server._running.site.connections) - before))  # type: ignore[union-attr]
+    (wire,) = set(server._running.site.connections) - before  # type: ignore[union-attr]
     return raw, wire
 
 
@@ -79,7 +80,7 @@ async def test_who_ends_while_pipelined_requests_wait_is_let_go(server: Channels
     subscriber = await with_many_channels(server)
     raw, wire = await pipelining(server, 150)
     raw.transport.loseWriteConnection()
-    await until(lambda: wire.draining)
+    await until(lambda: wire.state in (State.CLOSING, State.PARTING))
     raw.transport.resumeProducing()
     await raw.lost
     # What waited is dropped; what was answered comes whole.
@@ -119,7 +120,7 @@ async def test_a_large_body_that_comes_all_the_same_is_dropped(server: ChannelsS
 async def test_a_chunked_body_over_the_limit_is_refused(server: ChannelsServer) -> None:
     raw = await connect_raw(server.port)
     raw.write(b"POST /apps/3/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-    for _ in range(MAX_BODY // 1000 + 2):
+    for _ in range(REQUEST_BODY // 1000 + 2):
         raw.write(b"3e8\r\n" + b"x" * 1000 + b"\r\n")
     raw.write(b"0\r\n\r\n")
     assert (await raw.response())[0] == 413
@@ -128,8 +129,8 @@ async def test_a_chunked_body_over_the_limit_is_refused(server: ChannelsServer) 
 
 @pytest_twisted.ensureDeferred
 async def test_a_body_of_the_limit_is_read(server: ChannelsServer) -> None:
-    body = b'{"name":"e","channel":"a","data":"x","more":"' + b"x" * MAX_BODY
-    body = body[: MAX_BODY - 2] + b'"}'
+    body = b'{"name":"e","channel":"a","data":"x","more":"' + b"x" * REQUEST_BODY
+    body = body[: REQUEST_BODY - 2] + b'"}'
     path = "/apps/3/events"
     params = signing.signed_params(KEY, SECRET, "POST", path, {}, body, int(time.time()))
     head = f"POST {path}?{urlencode(params)} HTTP/1.1\r\nHost: x\r\n"

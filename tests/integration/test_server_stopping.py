@@ -15,7 +15,7 @@ from txpusher.config import Config
 from txpusher.errors import ConfigurationError
 from txpusher.server import Activity, App, ChannelsServer
 
-pytest.importorskip("twisted.web.websocket")
+pytest.importorskip("wsproto")
 
 
 @pytest_twisted.ensureDeferred
@@ -120,7 +120,7 @@ async def test_stopping_waits_for_no_answer(server: ChannelsServer) -> None:
 async def test_a_client_that_does_not_go_is_cut_off(
     monkeypatch: pytest.MonkeyPatch, clean_reactor: None
 ) -> None:
-    monkeypatch.setattr("txpusher.server._server.STOP_GRACE", 0.05)
+    monkeypatch.setattr("txpusher.server._limits.STOP_GRACE", 0.05)
     server = ChannelsServer([App("3", KEY, SECRET)])
     await server.listen()
     socket = await open_socket(server.port)
@@ -130,7 +130,7 @@ async def test_a_client_that_does_not_go_is_cut_off(
     server.add_observer(lambda a: lost.append(a) if a.kind == "disconnected" else None)
     socket.raw.transport.pauseProducing()
     pusher = Pusher.from_url(server.url("3"))
-    (wire,) = list(server._site.wires)  # type: ignore[union-attr]
+    (wire,) = list(server._running.site.connections)  # type: ignore[union-attr]
     while not wire.transport._tempDataLen:
         await pusher.trigger("a", "e", "x" * 10_000)
     await pusher.close()
@@ -204,6 +204,6 @@ async def test_a_url_of_an_ipv6_address_has_brackets() -> None:
 async def test_without_wsproto_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "txpusher.server._net.websocket", None)
+    monkeypatch.setitem(sys.modules, "txpusher.server._running", None)
     with pytest.raises(ConfigurationError, match=r"txpusher\[server\]"):
         await ChannelsServer([App("3", KEY, SECRET)]).listen()

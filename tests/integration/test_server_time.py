@@ -13,7 +13,7 @@ from tests.support.observing import Log
 from tests.support.raw_client import PING, Timed, close, connect_raw, frame, open_socket, signed
 from txpusher.server import App, ChannelsServer
 
-pytest.importorskip("twisted.web.websocket")
+pytest.importorskip("wsproto")
 
 
 @pytest_twisted.async_yield_fixture
@@ -169,7 +169,7 @@ async def test_what_has_gathered_goes_out_before_the_end(
     socket.subscribe("a")
     await socket.wait("pusher_internal:subscription_count")
     raw = await connect_raw(server.port)
-    monkeypatch.setattr("txpusher.server._net.outbox.LARGE_AUDIENCE", 1)
+    monkeypatch.setattr("txpusher.server._limits.LARGE_AUDIENCE", 1)
     raw.write(signed("POST", "/apps/3/events", b'{"name":"e","channel":"a","data":"d"}'))
     assert (await raw.response())[0] == 200
     # The round in which it gathers does not end: the time stands still.

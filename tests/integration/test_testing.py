@@ -16,7 +16,7 @@ from txpusher.errors import ConfigurationError
 from txpusher.server import App
 from txpusher.testing import AcceptedEvent, RunningServer
 
-pytest.importorskip("twisted.web.websocket")
+pytest.importorskip("wsproto")
 
 MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 

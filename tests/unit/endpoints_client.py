@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
-from txpusher.server._core.endpoints import Call, Endpoints, Reply
+from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
 
 from .hub_driver import Browser, Driver
 
@@ -36,7 +36,7 @@ class Client:
         signed: dict[str, str] | None = None,
         timestamp: float = WALL,
         **params: str,
-    ) -> Reply:
+    ) -> Response:
         raw = b"" if body is None else body
         if not isinstance(raw, bytes):
             raw = json.dumps(raw).encode()
@@ -48,8 +48,8 @@ class Client:
 
     def send(
         self, method: str, path: str, query: str, body: bytes = b"", key: str | None = None
-    ) -> Reply:
-        call = Call(method, path, query, body, self.driver.now, WALL, key)
+    ) -> Response:
+        call = ApiCall(method, path, query, body, self.driver.now, WALL, key)
         reply, outputs = self.endpoints.answer(call)
         self.driver.carry_out(outputs)
         return reply
@@ -59,7 +59,7 @@ class Client:
         assert reply.status == 200, reply.body
         return json.loads(reply.body)
 
-    def post(self, path: str, body: Any, **options: Any) -> Reply:
+    def post(self, path: str, body: Any, **options: Any) -> Response:
         return self.call("POST", f"/apps/3{path}", body, **options)
 
     @property

@@ -8,9 +8,9 @@ from typing import Any
 from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 from txpusher.server import App
-from txpusher.server._core.connection import Connection
 from txpusher.server._core.hub import Hub, Publication
 from txpusher.server._core.outputs import Activity, Close, Notify, Output, Send
+from txpusher.server._core.state import Connection
 
 
 class Browser:

@@ -8,8 +8,7 @@ import pytest
 
 from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
-from txpusher.server._core import subscriptions
-from txpusher.server._core.cache import MAX_BYTES
+from txpusher.server import _limits as limits
 
 from .hub_driver import Driver
 
@@ -174,7 +173,7 @@ def test_a_name_that_is_no_string_is_an_error(event: str, channel: object) -> No
 
 
 def test_a_connection_has_a_most_of_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriptions, "MAX_CHANNELS_PER_CONNECTION", 2)
+    monkeypatch.setattr(limits, "CHANNELS_PER_CONNECTION", 2)
     driver = Driver()
     browser = driver.browser()
     for name in ("a", "b", "c"):
@@ -242,7 +241,7 @@ def test_no_numbers_on_presence_channels() -> None:
 def test_a_large_channel_is_told_its_number_at_intervals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(subscriptions, "COUNTED_AT_ONCE", 1)
+    monkeypatch.setattr(limits, "COUNTED_AT_ONCE", 1)
     driver = Driver()
     browsers = [driver.browser() for _ in range(4)]
     for browser in browsers:
@@ -256,7 +255,7 @@ def test_a_large_channel_is_told_its_number_at_intervals(
 
 
 def test_a_number_that_is_due_dies_with_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriptions, "COUNTED_AT_ONCE", 0)
+    monkeypatch.setattr(limits, "COUNTED_AT_ONCE", 0)
     driver = Driver()
     browser = driver.browser()
     browser.subscribe("a")
@@ -318,9 +317,9 @@ def test_client_events_are_not_cached() -> None:
 
 def test_the_cache_is_bounded() -> None:
     driver = Driver()
-    for number in range(MAX_BYTES // 20_000 + 100):
+    for number in range(limits.CACHE // 20_000 + 100):
         driver.publish(f"cache-{number}", data="x" * 10_000)
-    assert MAX_BYTES // 25_000 < len(driver.state.cache) < MAX_BYTES // 20_000
+    assert limits.CACHE // 25_000 < len(driver.state.cache) < limits.CACHE // 20_000
     browser = driver.browser()
     browser.subscribe("cache-0")
     browser.subscribe(f"cache-{number}")

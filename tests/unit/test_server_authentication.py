@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
-from txpusher.server._core.endpoints import Call, Endpoints
+from txpusher.server._core.endpoints import ApiCall, Endpoints
 
 from .endpoints_client import EVENT, WALL, Client
 from .hub_driver import Driver
@@ -29,7 +29,7 @@ def test_the_worked_example_of_the_documentation_is_authentic() -> None:
         "&body_md5=ec365a775a4cd0599faeb73354201b6f"
         "&auth_signature=da454824c97ba181a32ccc17a72625ba02771f50b50e1e7430e47a1f3f457e6c"
     )
-    call = Call("POST", "/apps/3/events", query, body, 0.0, 1353088179.0)
+    call = ApiCall("POST", "/apps/3/events", query, body, 0.0, 1353088179.0)
     assert client.endpoints.answer(call)[0].status == 200
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txpusher.server._core import endpoints as endpoints_module
+from txpusher.server import _limits as limits
 
 from .endpoints_client import EVENT, Client
 
@@ -222,4 +222,4 @@ def test_no_authentic_body_is_too_strange(body: bytes) -> None:
 
 
 def test_the_number_of_parameters_is_bounded() -> None:
-    assert endpoints_module._MAX_PARAMS <= 100
+    assert limits.QUERY_PARAMETERS <= 100

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txpusher.server._core.json import MAX_DEPTH, dump_bytes, load_object, loads
+from txpusher.server import _limits as limits
+from txpusher.server._core.json import dump_bytes, load_object, loads
 
 
 @pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "[1e999]", "", "{", b"\xff"])
@@ -35,7 +36,7 @@ def test_a_number_that_is_too_much_is_named_so(text: str, problem: str) -> None:
 
 def test_nesting_has_a_limit() -> None:
     for opening, closing in (("[", "]"), ('{"a":', "}")):
-        most = opening * MAX_DEPTH + "1" + closing * MAX_DEPTH
+        most = opening * limits.JSON_DEPTH + "1" + closing * limits.JSON_DEPTH
         loads(most)
         with pytest.raises(ValueError, match="deep"):
             loads(opening + most + closing)

@@ -11,8 +11,8 @@ import pytest
 from tests.support.credentials import SECRET
 from txpusher._protocol import signing
 from txpusher.server import App
-from txpusher.server._core.cache import Expiring
-from txpusher.server._core.endpoints import Call, Endpoints, Reply
+from txpusher.server._core.cache import ExpiringCache
+from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
 from txpusher.server._core.hub import Hub
 
 from .endpoints_client import EVENT, WALL, Client
@@ -237,7 +237,7 @@ def test_the_same_key_of_two_apps_is_two_keys() -> None:
     for app_id in ("1", "2"):
         path = f"/apps/{app_id}/events"
         params = signing.signed_params(f"k{app_id}", SECRET, "POST", path, {}, body, int(WALL))
-        call = Call("POST", path, urlencode(params), body, 0.0, WALL, "same")
+        call = ApiCall("POST", path, urlencode(params), body, 0.0, WALL, "same")
         reply, outputs = endpoints.answer(call)
         assert reply.status == 200
         assert outputs
@@ -246,7 +246,7 @@ def test_the_same_key_of_two_apps_is_two_keys() -> None:
 def test_the_replies_that_are_kept_are_bounded(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replies: Expiring[Reply] = Expiring(120, 1000)
+    replies: ExpiringCache[Response] = ExpiringCache(120, 1000)
     monkeypatch.setattr(client.endpoints, "_replies", replies)
     for number in range(5):
         client.post("/events", EVENT, key=str(number))

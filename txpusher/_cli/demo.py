@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import secrets
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThread
 
+from txpusher._cli.program import Program
 from txpusher._protocol import encryption
 from txpusher._subscriber import Message, Subscriber
 from txpusher.blocking import BlockingPusher
@@ -22,6 +24,7 @@ from txpusher.client import Pusher
 from txpusher.testing import RunningServer
 
 PUBLIC, PRESENCE, ENCRYPTED = "news", "presence-room", "private-encrypted-vault"
+#: The channels that the demo subscribes to, and the ways in which it publishes to each.
 CHANNELS = (PUBLIC, PRESENCE, ENCRYPTED)
 WAYS = ("await", "callback", "blocking")
 
@@ -29,9 +32,22 @@ WAYS = ("await", "callback", "blocking")
 TIMEOUT = 4.0
 
 
+def demo() -> int:
+    """Run the demo, and return the exit code."""
+    colours = wants_colours(sys.stdout)
+    return Program(
+        lambda reactor, show: Demo(reactor, show, colours).run(),
+        stopped=1,
+        message="interrupted before every event had arrived",
+    ).run()
+
+
 class Demo:
     """
-    :param show: Takes each line of the output.
+    Publishes to a server in this process, and shows each event as it arrives.
+
+    :param reactor: The reactor.
+    :param show: Prints a line.
     :param colours: Whether the output is a terminal that shows colours.
     """
 
@@ -41,10 +57,10 @@ class Demo:
         self._colours = colours
         self._master_key = secrets.token_bytes(32)
         self._expected = {(channel, way) for channel in CHANNELS for way in WAYS}
-        self._all_came: Deferred[None] = Deferred()
+        self._all_arrived: Deferred[None] = Deferred()
 
     async def run(self) -> int:
-        """The exit code: 0 where every event arrived, else 1."""
+        """Run the demo, and return the exit code: 0 where every event arrived, else 1."""
         started = self._reactor.seconds()
         server = await RunningServer.start(
             encryption_master_key_base64=base64.b64encode(self._master_key).decode("ascii"),
@@ -68,12 +84,12 @@ class Demo:
         pusher = server.pusher()
         self._show(f"A Channels server listens on {server.host}:{server.port}.\n")
         subscriber = await Subscriber.connect(
-            self._reactor, server.host, server.port, server.app.key, self._came
+            self._reactor, server.host, server.port, server.app.key, self._arrived
         )
         try:
             await self._subscribe(subscriber, pusher)
             await self._publish(pusher)
-            await self._all_came
+            await self._all_arrived
         finally:
             await subscriber.close()
 
@@ -84,7 +100,7 @@ class Demo:
             if channel != PUBLIC:
                 data = member if channel == PRESENCE else None
                 auth = pusher.authenticate(channel, subscriber.socket_id, data)
-                # What opens an encrypted channel is not for the server.
+                # The server must not have the key of an encrypted channel.
                 auth.pop("shared_secret", None)
             await subscriber.subscribe(channel, auth)
             self._show(f"  subscribed to {self._bold(channel)}")
@@ -109,7 +125,7 @@ class Demo:
         for channel in CHANNELS:
             pusher.trigger(channel, "greeting", {"sent": "blocking"})
 
-    def _came(self, message: Message) -> None:
+    def _arrived(self, message: Message) -> None:
         channel = message.channel or ""
         if message.event != "greeting" or channel not in CHANNELS:
             return
@@ -124,8 +140,8 @@ class Demo:
             f"{json.dumps(data)}{self._dim(note)}"
         )
         self._expected.discard((channel, data["sent"]))
-        if not self._expected and not self._all_came.called:
-            self._all_came.callback(None)
+        if not self._expected and not self._all_arrived.called:
+            self._all_arrived.callback(None)
 
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text
@@ -144,7 +160,7 @@ class Demo:
 
 
 def wants_colours(stream: Any) -> bool:
-    """Whether *stream* is a terminal, and nobody asked for no colours."""
+    """Return whether *stream* is a terminal whose user has not asked for no colours."""
     return (
         bool(stream.isatty())
         and not os.environ.get("NO_COLOR")

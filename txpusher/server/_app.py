@@ -43,16 +43,16 @@ def _check_webhook_url(url: object) -> None:
 @attrs.frozen
 class App:
     """
-    One app: what a client or a server needs to know to use it, and what it may do.
+    One app: its credentials, its settings, and what its clients may do.
 
     :param id: The app's id; it need not be digits.
     :param key: The app's key.
     :param secret: The app's secret.
-    :param webhooks: URLs that are told what happens, all of them of everything.
+    :param webhooks: URLs, each of which is sent every webhook event of the app.
     :param client_events: Whether clients may send ``client-`` events.
     :param user_authentication: Whether clients may sign in.
-    :param subscription_counts: Whether the subscribers of a channel are told how
-        many they are.
+    :param subscription_counts: Whether the subscribers of a channel are sent
+        their number.
     :param activity_timeout: Seconds of silence after which either side pings.
     :param pong_timeout: Seconds that the server waits for the answer.
     :param max_connections: The most WebSocket connections at a time, None for
@@ -80,10 +80,10 @@ class App:
 
 def checked_apps(apps: Any) -> tuple[App, ...]:
     """
-    *apps* where they can be told apart.
+    Return *apps* as a tuple.
 
-    :raises ConfigurationError: One is not an :class:`App`, or two share an id
-        or a key.
+    :raises ConfigurationError: *apps* is empty or holds something that is no
+        :class:`App`, or two apps share an id or a key.
     """
     if isinstance(apps, App) or not isinstance(apps, Iterable):
         raise ConfigurationError("apps must be several App, such as [App(...)]")

@@ -1,5 +1,5 @@
 """
-The server: the hub, its two faces and its webhooks, on a port.
+The server as its users see it: started, stopped, addressed and watched.
 """
 
 from __future__ import annotations
@@ -9,28 +9,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, maybeDeferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from txpusher._validators import check_optional_whole_number
 from txpusher.errors import ConfigurationError
 from txpusher.server._app import App, checked_apps
-from txpusher.server._core.connection import Connection
-from txpusher.server._core.endpoints import Call, Endpoints, Reply
-from txpusher.server._core.hub import Hub
-from txpusher.server._core.outputs import Activity, Close, Notify, Output, Send
-from txpusher.server._net.frames import text_frame
-from txpusher.server._net.http import Root
-from txpusher.server._net.outbox import Outbox
-from txpusher.server._net.site import ChannelsSite
-from txpusher.server._net.webhooks import WebHookSender
+from txpusher.server._core.outputs import Activity
 
 if TYPE_CHECKING:
     from txpusher._interfaces import AnyReactor, Clock
-
-#: Seconds that clients have, once the server stops, to end their connections.
-STOP_GRACE = 1.0
+    from txpusher.server._running import Running
 
 log = Logger()
 
@@ -47,6 +36,10 @@ class Observer(Protocol):
         """
 
 
+#: The addresses at which clients on this machine reach a server that listens on all.
+_LOCAL = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
 class ChannelsServer:
     """
     A Channels server for development and tests: one process, in memory.
@@ -58,9 +51,9 @@ class ChannelsServer:
         pusher = Pusher.from_url(server.url("3"))
 
     :param apps: The apps, each with an id and a key of its own.
-    :param max_connections: The most WebSocket connections of all apps
-        together, None for any number.
-    :param clock: The time in seconds since the epoch, against which the
+    :param max_connections: The most WebSocket connections of all apps together, None for
+        any number; one more is refused with 4100.
+    :param clock: Returns the time in seconds since the epoch, against which the
         timestamps of requests are checked.
     :raises ConfigurationError: A setting is missing or malformed.
     """
@@ -74,21 +67,13 @@ class ChannelsServer:
     ) -> None:
         self._apps = checked_apps(apps)
         check_optional_whole_number("max_connections", max_connections, 1)
-        self._hub = Hub(self._apps, max_connections)
-        self._endpoints = Endpoints(self._hub)
+        self._max_connections = max_connections
+        self._clock = clock
         self._observers: list[Observer] = []
-        self.wall = clock
-        self._reactor: Any = None
-        self._listening: Any = None
-        self._site: ChannelsSite | None = None
-        self._webhooks: WebHookSender | None = None
-        self._outbox: Outbox | None = None
-        self._ticks = LoopingCall(self._tick)
+        self._running: Running | None = None
+        self._interface = ""
         # One starts or stops at a time, and who comes meanwhile waits.
         self._turn = DeferredLock()
-        self._interface = ""
-
-    # For whoever runs the server
 
     def listen(
         self,
@@ -97,38 +82,35 @@ class ChannelsServer:
         reactor: AnyReactor | None = None,
     ) -> Deferred[ChannelsServer]:
         """
-        Start.
+        Listen on a TCP port.
 
-        :param port: A TCP port, 0 for any that is free.
-        :param interface: An IP address of this machine; ``"0.0.0.0"`` for all.
+        A server that is stopping stops first.  Nothing that an earlier run kept in memory
+        is left: no cached event, no idempotency key.
+
+        :param port: A TCP port, 0 for any free port.
+        :param interface: An IP address of this machine; ``"0.0.0.0"`` for all addresses.
         :param reactor: The reactor, by default the one that is installed.
         :return: Fires with the server itself once it accepts connections; fails
             with Twisted's ``CannotListenError`` where the port is taken, and with
-            a ConfigurationError where what WebSockets need is not installed, or
-            the server is listening already.  One that is stopping stops first.
+            a ConfigurationError where wsproto is not installed, or the server is
+            listening already.
         """
         return self._turn.run(self._listen, port, interface, reactor)
 
     async def _listen(self, port: int, interface: str, reactor: Any) -> ChannelsServer:
-        if self._listening is not None:
+        if self._running is not None:
             raise ConfigurationError("the server is listening already")
         try:
-            from txpusher.server._net.websocket import WebSocketFace
+            from txpusher.server._running import Running
         except ImportError as error:
             raise ConfigurationError(
                 f"the server needs WebSockets ({error}): pip install 'txpusher[server]'"
             ) from None
         if reactor is None:
             from twisted.internet import reactor
-        site = ChannelsSite(Root(self, WebSocketFace(self)), reactor)
-        self._listening = reactor.listenTCP(port, site, interface=interface)
-        self._reactor, self._site, self._interface = reactor, site, interface
-        self._outbox = Outbox(reactor)
-        self._webhooks = WebHookSender(self._apps, reactor, self.wall, self.report)
-        self._ticks.clock = reactor
-        self._ticks.start(1.0, now=False).addErrback(
-            lambda failure: log.failure("The server's clock has stopped", failure=failure)
-        )
+        running = Running(self._apps, self._max_connections, reactor, self._clock, self._report)
+        running.start(reactor.listenTCP(port, running.site, interface=interface))
+        self._running, self._interface = running, interface
         return self
 
     @property
@@ -138,20 +120,18 @@ class ChannelsServer:
 
         :raises RuntimeError: The server is not listening.
         """
-        if self._listening is None:
+        if self._running is None:
             raise RuntimeError("the server is not listening")
-        return int(self._listening.getHost().port)
+        return int(self._running.address.port)
 
     @property
     def host(self) -> str:
         """An address at which clients on this machine reach the server."""
-        return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(  # noqa: S104
-            self._interface, self._interface
-        )
+        return _LOCAL.get(self._interface, self._interface)
 
     def url(self, app_id: str) -> str:
         """
-        The PUSHER_URL of an app: ``http://KEY:SECRET@HOST:PORT/apps/ID``.
+        Return the PUSHER_URL of an app: ``http://KEY:SECRET@HOST:PORT/apps/ID``.
 
         :raises KeyError: There is no such app.
         :raises RuntimeError: The server is not listening.
@@ -163,139 +143,42 @@ class ChannelsServer:
 
     def stop(self) -> Deferred[None]:
         """
-        End every connection, request and retry.
+        End every connection, request and retry, and release the port.
 
-        WebSocket clients are told that the server goes away (close code 1001),
-        and try to come back; who is not gone after a second is cut off.  Where
-        nothing listens there is nothing to do.
+        WebSocket clients are told that the server goes away (close code 1001), which makes
+        them try to come back.  The server cuts off clients that are not gone after a
+        second.  A server that does not listen does nothing.
 
-        :return: Fires with None when the reactor has nothing left of the server;
-            to cancel it cuts off at once who is left.
+        :return: Fires with None when the reactor has nothing left of the server; to cancel
+            it cuts off at once the clients that are left, and fails with CancelledError.
         """
         return self._turn.run(self._stop)
 
     async def _stop(self) -> None:
-        listening, self._listening = self._listening, None
-        site, webhooks, outbox = self._site, self._webhooks, self._outbox
-        if listening is None or site is None or webhooks is None or outbox is None:
-            return
-        webhooks.stop()
-        grace = self._reactor.callLater(STOP_GRACE, site.abort)
-        released = maybeDeferred(listening.stopListening)
-        try:
-            await _waiting_for(released)
-            site.stopping = True
-            self._carry_out(self._hub.shutdown())
-            for wire in list(site.wires):
-                wire.close_idle()
-            await site.emptied()
-        except CancelledError:
-            # Whoever comes next is to find the port free all the same.
-            site.abort()
-            await _waiting_for(released)
-            await site.emptied()
-            raise
-        finally:
-            if grace.active():
-                grace.cancel()
-            outbox.stop()
-            self._ticks.stop()
+        running, self._running = self._running, None
+        if running is not None:
+            await running.stop()
 
     def add_observer(self, observer: Observer) -> None:
         """
-        Have everything that happens told to *observer*.
+        Call *observer* with everything that happens on the server.
 
-        :param observer: Called with an :class:`Activity`, in the reactor thread;
-            what it raises is logged.
+        :param observer: Called with an :class:`Activity`, in the reactor thread; an
+            exception that it raises is logged.
         """
         self._observers.append(observer)
 
     def remove_observer(self, observer: Observer) -> None:
-        """Have *observer* told nothing more."""
+        """
+        Call *observer* no more.
+
+        :raises ValueError: *observer* was not added.
+        """
         self._observers.remove(observer)
 
-    # For the faces
-
-    def now(self) -> float:
-        """The hub's clock."""
-        return float(self._reactor.seconds())
-
-    def connected(self, peer: Any, key: str, protocol: str | None) -> Connection | None:
-        """A WebSocket is open; None where it is to be closed at once."""
-        connection, outputs = self._hub.connect(peer, key, protocol, self.now())
-        self._carry_out(outputs)
-        return connection
-
-    def refuse(self, peer: Any, code: int, reason: str) -> None:
-        """A WebSocket is open that leads nowhere."""
-        self._carry_out(self._hub.refuse(peer, code, reason))
-
-    def seen(self, connection: Connection) -> None:
-        """A client has sent something."""
-        connection.seen(self._reactor.seconds())
-
-    def received(self, connection: Connection, message: str) -> None:
-        """A client has sent a message."""
-        self._carry_out(self._hub.receive(connection, message, self.now()))
-
-    def disconnected(self, connection: Connection) -> None:
-        """A client is gone."""
-        self._carry_out(self._hub.disconnect(connection))
-
-    def too_slow(self, connection: Connection | None) -> None:
-        """A client does not read what it is sent; its connection is being ended."""
-        if connection is not None:
-            self.report(
-                Activity(
-                    "error",
-                    connection.state.app.id,
-                    connection.socket_id,
-                    detail="the client does not read: its connection is aborted",
-                )
-            )
-
-    def answer(self, call: Call) -> Reply:
-        """A request of the HTTP API."""
-        reply, outputs = self._endpoints.answer(call)
-        self._carry_out(outputs)
-        return reply
-
-    def report(self, activity: Activity) -> None:
-        """Tell the observers."""
+    def _report(self, activity: Activity) -> None:
         for observer in list(self._observers):
             try:
                 observer(activity)
             except Exception:
                 log.failure("An observer failed on {activity}", activity=activity)
-
-    def _tick(self) -> None:
-        self._carry_out(self._hub.tick(self.now()))
-        if self._site is not None:
-            self._site.sweep()
-
-    def _carry_out(self, outputs: list[Output]) -> None:
-        outbox = self._outbox
-        if outbox is None:
-            return
-        for output in outputs:
-            if isinstance(output, Send):
-                outbox.send(output.to, text_frame(output.message))
-            elif isinstance(output, Close):
-                outbox.flush()
-                output.peer.close(output.code, output.reason)
-            elif isinstance(output, Notify):
-                if self._webhooks is not None:
-                    self._webhooks.notify(output)
-            else:
-                self.report(output)
-
-
-def _waiting_for(deferred: Deferred[Any]) -> Deferred[Any]:
-    """
-    What fires when *deferred* does, and may be cancelled without it.
-
-    A port whose own Deferred is cancelled is never released.
-    """
-    waiting: Deferred[Any] = Deferred()
-    deferred.addBoth(waiting.callback)
-    return waiting

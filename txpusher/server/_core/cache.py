@@ -1,25 +1,19 @@
 """
-Memories with an end: the last event of each cache channel, the replies to
+Values that live for a while: the last event of each cache channel, the replies to
 requests that may come again.
 
-Both forget what is too old, and the oldest where there is too much.
+A cache forgets what is too old, and the oldest where there is too much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sized
 from typing import Generic, TypeVar
 
 import attrs
 
-V = TypeVar("V", bound=Sized)
+from txpusher.server import _limits as limits
 
-#: How long the event of a cache channel is kept, in seconds.
-EVENT_LIFETIME = 30 * 60.0
-#: How long the reply to a request with an idempotency key is kept, in seconds.
-REPLY_LIFETIME = 120.0
-#: The most bytes of one memory, roughly.
-MAX_BYTES = 32 * 1024 * 1024
+V = TypeVar("V")
 
 
 @attrs.frozen
@@ -29,60 +23,69 @@ class CachedEvent:
     data: str
     message: bytes
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """The bytes of the event, roughly."""
         return len(self.data) + len(self.message)
 
 
-#: What an entry takes besides what it holds, in bytes.
-_OVERHEAD = 300
+@attrs.frozen
+class _Entry(Generic[V]):
+    expires: float
+    size: int
+    value: V
 
 
-class Expiring(Generic[V]):
+class ExpiringCache(Generic[V]):
     """
-    Values that live for a while.
+    Keeps values for some time, up to some bytes.
 
-    :param lifetime: Seconds.
-    :param most: The most bytes of them all; what is new drives out the oldest.
+    :param lifetime: Seconds for which a value is kept.
+    :param max_bytes: The bytes of all values; a new value drives out the oldest.
     """
 
-    def __init__(self, lifetime: float, most: int = MAX_BYTES) -> None:
+    def __init__(self, lifetime: float, max_bytes: int = limits.CACHE) -> None:
         self._lifetime = lifetime
-        self._most = most
+        self._max_bytes = max_bytes
         self._size = 0
         # In order of age: a key that is set again moves to the end.
-        self._entries: dict[str, tuple[float, V]] = {}
+        self._entries: dict[str, _Entry[V]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def set(self, key: str, value: V, now: float) -> None:
-        """Keep *value*, from *now* on."""
+    def set(self, key: str, value: V, size: int, now: float) -> None:
+        """
+        Keep *value* from *now* on.
+
+        :param size: The bytes that *value* takes, roughly.
+        """
         if key in self._entries:
             self._drop(key)
         self.forget(now)
-        self._entries[key] = (now + self._lifetime, value)
-        self._size += len(key) + len(value) + _OVERHEAD
-        while self._size > self._most:
+        size += len(key) + limits.CACHE_ENTRY
+        self._entries[key] = _Entry(now + self._lifetime, size, value)
+        self._size += size
+        while self._size > self._max_bytes:
             self._drop(next(iter(self._entries)))
 
     def _drop(self, key: str) -> None:
-        _, value = self._entries.pop(key)
-        self._size -= len(key) + len(value) + _OVERHEAD
+        self._size -= self._entries.pop(key).size
 
     def get(self, key: str, now: float) -> V | None:
-        """The value, where it is not too old."""
+        """Return the value of *key*, None where there is none or it is too old."""
         entry = self._entries.get(key)
-        return None if entry is None or entry[0] <= now else entry[1]
+        return None if entry is None or entry.expires <= now else entry.value
 
     def remaining(self, key: str, now: float) -> float:
-        """Seconds until the value of *key* is too old."""
+        """Return the seconds until the value of *key* is too old, 0 without a value."""
         entry = self._entries.get(key)
-        return 0.0 if entry is None else max(0.0, entry[0] - now)
+        return 0.0 if entry is None else max(0.0, entry.expires - now)
 
     def forget(self, now: float) -> None:
-        """Drop whatever is too old."""
+        """Drop all values that are too old."""
         while self._entries:
             oldest = next(iter(self._entries))
-            if self._entries[oldest][0] > now:
+            if self._entries[oldest].expires > now:
                 return
             self._drop(oldest)

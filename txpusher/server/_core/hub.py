@@ -1,9 +1,9 @@
 """
-The heart of the server: connections, channels, users, events; no I/O, no clock.
+The heart of the server: connections, channels, users and events.
 
 Every input is a method call that returns a list of outputs (see
-:mod:`txpusher.server._core.outputs`), to be carried out in order.  ``now`` is any
-clock that does not go backwards, in seconds, the same one for every call.
+:mod:`txpusher.server._core.outputs`), to be carried out in order.  ``now`` is a time in
+seconds, of the same clock in every call, which must not go backwards.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 import attrs
 
+from txpusher._text import short_repr
+from txpusher.server import _limits as limits
 from txpusher.server._app import App
 from txpusher.server._core import messages
-from txpusher.server._core.cache import EVENT_LIFETIME, CachedEvent, Expiring
-from txpusher.server._core.channels import is_cache
+from txpusher.server._core.cache import CachedEvent, ExpiringCache
 from txpusher.server._core.client_events import client_event, sign_in
-from txpusher.server._core.connection import AppState, Connection
-from txpusher.server._core.errors import RejectedError, UnauthorizedError
 from txpusher.server._core.json import load_object
-from txpusher.server._core.messages import CloseCode
-from txpusher.server._core.outputs import Activity, Close, Output, Send
+from txpusher.server._core.messages import CloseCode, CloseWithError, MessageError
+from txpusher.server._core.outputs import Activity, Audience, Close, Output, Peer, Send
+from txpusher.server._core.state import AppState, Connection, is_cache
 from txpusher.server._core.subscriptions import (
     leave,
     send_due_counts,
@@ -34,7 +34,7 @@ from txpusher.server._core.subscriptions import (
 
 @attrs.frozen
 class Publication:
-    """One event to some channels, all checked."""
+    """An event for some channels, all of it checked."""
 
     name: str
     channels: Sequence[str]
@@ -44,16 +44,17 @@ class Publication:
 
 class Hub:
     """
-    All apps of a server.
+    The state of all apps of a server, and the rules that change it.
 
-    :param apps: Who may connect.
+    :param apps: The apps that clients may connect to.
     :param max_connections: The most connections of all apps together, None for
         any number; one more is refused with 4100.
     """
 
     def __init__(self, apps: Iterable[App], max_connections: int | None = None) -> None:
         self._apps = {
-            app.id: AppState(app, Expiring[CachedEvent](EVENT_LIFETIME)) for app in apps
+            app.id: AppState(app, ExpiringCache[CachedEvent](limits.CACHED_EVENT_LIFETIME))
+            for app in apps
         }
         self._by_key = {state.app.key: state for state in self._apps.values()}
         self._max_connections = max_connections
@@ -61,43 +62,43 @@ class Hub:
         self._last_socket = 0
 
     def app(self, app_id: str) -> AppState | None:
-        """The state of one app, to be read."""
+        """Return the state of an app, to be read; None where there is no such app."""
         return self._apps.get(app_id)
 
     # Connections
 
     def connect(
-        self, peer: Any, key: str, protocol: str | None, now: float
+        self, peer: Peer, key: str, protocol: str | None, now: float
     ) -> tuple[Connection | None, list[Output]]:
         """
-        A client has connected.
+        Accept or refuse a client that has connected.
 
-        :param peer: Stands for the client in the outputs.
+        :param peer: The server's end of the connection, for the outputs.
         :param key: The app's key, from the path.
         :param protocol: The protocol's version, from the query.
-        :return: The connection, for the calls to come, or None where the client
-            is refused; and what to do.
+        :return: The connection, for the calls to come, None where the client is refused;
+            and the outputs.
         """
         state = self._by_key.get(key)
         refusal = self._refusal(state, protocol)
-        if refusal is not None or state is None:
+        if refusal is not None or state is None or protocol is None:
             code, reason = refusal or (CloseCode.UNKNOWN_APP, "")
             return None, self.refuse(peer, code, reason, state.app.id if state else "")
         self._last_socket += 1
         socket_id = f"{secrets.randbelow(10**9)}.{self._last_socket}"
-        connection = Connection(peer, state, socket_id, now)
+        connection = Connection(peer, state, socket_id, int(protocol), now)
         state.connections[socket_id] = connection
         self._connections.add(connection)
         hello = messages.connection_established(socket_id, state.app.activity_timeout)
         return connection, [
-            Send([peer], hello),
+            Send(Audience([peer]), hello),
             Activity("connected", state.app.id, socket_id),
         ]
 
-    def refuse(self, peer: Any, code: int, reason: str, app_id: str = "") -> list[Output]:
-        """Turn a client away that has never been connected."""
+    def refuse(self, peer: Peer, code: int, reason: str, app_id: str = "") -> list[Output]:
+        """Refuse a client that has connected: send a ``pusher:error``, then close."""
         return [
-            Send([peer], messages.error(code, reason)),
+            Send(Audience([peer]), messages.error(code, reason)),
             Close(peer, code, reason),
             Activity("refused", app_id, detail=f"{code}: {reason}"),
         ]
@@ -122,7 +123,7 @@ class Hub:
         return None
 
     def disconnect(self, connection: Connection) -> list[Output]:
-        """A client is gone; what has gone already stays so."""
+        """Forget a connection that has ended, once or again, and tell those who are left."""
         out: list[Output] = []
         if not connection.open:
             return out
@@ -130,11 +131,12 @@ class Hub:
         state = connection.state
         self._connections.discard(connection)
         del state.connections[connection.socket_id]
-        if connection.user_id is not None:
-            users = state.users[connection.user_id]
+        if connection.user is not None:
+            user_id = connection.user.user_id
+            users = state.users[user_id]
             users.discard(connection)
             if not users:
-                del state.users[connection.user_id]
+                del state.users[user_id]
         for name in list(connection.channels):
             leave(connection, name, out)
         out.append(Activity("disconnected", state.app.id, connection.socket_id))
@@ -144,7 +146,7 @@ class Hub:
         return [Close(connection.peer, code, reason), *self.disconnect(connection)]
 
     def shutdown(self) -> list[Output]:
-        """The server stops: everyone is told so, and comes back by and by."""
+        """End every connection with 1001, which makes clients come back after a while."""
         everyone = list(self._connections)
         reason = "the server is shutting down"
         out: list[Output] = [Close(c.peer, CloseCode.GOING_AWAY, reason) for c in everyone]
@@ -156,13 +158,17 @@ class Hub:
     # Time
 
     def tick(self, now: float) -> list[Output]:
-        """Some time has passed: call it about once a second."""
+        """Do what is due as time passes: pings, closes, counts.  Call this once a second."""
         out: list[Output] = []
         for connection in list(self._connections):
             if connection.silent_for_too_long(now):
-                out += self._end(connection, CloseCode.NO_PONG, "no pong came in time")
+                out += self._end(
+                    connection,
+                    CloseCode.NO_PONG,
+                    f"no pong within {connection.state.app.pong_timeout:g} seconds",
+                )
             elif connection.ping_due(now):
-                out.append(Send([connection.peer], messages.PING))
+                out.append(Send(Audience([connection.peer]), messages.PING))
         for state in self._apps.values():
             state.cache.forget(now)
             send_due_counts(state, out)
@@ -171,38 +177,39 @@ class Hub:
     # Messages
 
     def receive(self, connection: Connection, text: str, now: float) -> list[Output]:
-        """A client has sent a message; whatever it is, it is answered or acted on."""
+        """Act on a message of a client, or answer with what is wrong with the message."""
         out: list[Output] = []
         if not connection.open:
             return out
         try:
             self._handle(connection, text, now, out)
-        except RejectedError as rejected:
-            out.append(Send([connection.peer], rejected.answer))
-            out.append(self._told(connection, str(rejected)))
-        except UnauthorizedError as unauthorized:
-            reason = str(unauthorized)
-            message = messages.error(CloseCode.UNAUTHORIZED, reason)
-            out.append(Send([connection.peer], message))
-            out.append(self._told(connection, reason))
-            out += self._end(connection, CloseCode.UNAUTHORIZED, reason)
+        except MessageError as error:
+            me = Audience([connection.peer])
+            out += [Send(me, answer) for answer in error.answers]
+            out.append(self._error_activity(connection, str(error)))
+        except CloseWithError as error:
+            reason = str(error)
+            message = messages.error(error.code, reason)
+            out.append(Send(Audience([connection.peer]), message))
+            out.append(self._error_activity(connection, reason))
+            out += self._end(connection, error.code, reason)
         return out
 
-    def _told(self, connection: Connection, detail: str) -> Activity:
+    def _error_activity(self, connection: Connection, detail: str) -> Activity:
         return Activity("error", connection.state.app.id, connection.socket_id, detail=detail)
 
     def _handle(self, connection: Connection, text: str, now: float, out: list[Output]) -> None:
         try:
             message = load_object(text)
         except ValueError as error:
-            raise RejectedError(f"a message must be a JSON object: {error}") from None
+            raise MessageError(f"a message must be a JSON object: {error}") from None
         event = message.get("event")
         if not isinstance(event, str):
-            raise RejectedError("a message must have an event, the name of one")
+            raise MessageError('a message must have the name of an event in its field "event"')
         if event.startswith("client-"):
             client_event(connection, message, now, out)
         elif event == "pusher:ping":
-            out.append(Send([connection.peer], messages.PONG))
+            out.append(Send(Audience([connection.peer]), messages.PONG))
         elif event == "pusher:pong":
             pass
         elif event == "pusher:subscribe":
@@ -212,8 +219,9 @@ class Hub:
         elif event == "pusher:signin":
             sign_in(connection, _data(message), out)
         else:
-            raise RejectedError(
-                "a client may send pusher: events that it knows, and client- ones"
+            raise MessageError(
+                "a client may send pusher: events of the protocol and client- events, "
+                f"not {short_repr(event)}"
             )
 
     # The HTTP API
@@ -221,7 +229,7 @@ class Hub:
     def publish(
         self, state: AppState, publications: Iterable[Publication], now: float
     ) -> list[Output]:
-        """Events from the HTTP API go to the subscribers of their channels."""
+        """Send events from the HTTP API to the subscribers of their channels."""
         out: list[Output] = []
         for publication in publications:
             left_out = (
@@ -234,9 +242,10 @@ class Hub:
                 if channel is not None or is_cache(name):
                     message = messages.channel_event(name, publication.name, publication.data)
                     if is_cache(name):
-                        state.cache.set(name, CachedEvent(publication.data, message), now)
+                        cached = CachedEvent(publication.data, message)
+                        state.cache.set(name, cached, cached.size, now)
                     if channel is not None:
-                        out.append(Send(channel.peers(left_out), message))
+                        out.append(Send(channel.audience(left_out), message))
                 out.append(
                     Activity(
                         "event",
@@ -255,19 +264,19 @@ class Hub:
         reason = "the app has ended the connections of this user"
         message = messages.error(CloseCode.UNAUTHORIZED, reason)
         for connection in list(state.users.get(user_id, ())):
-            out.append(Send([connection.peer], message))
+            out.append(Send(Audience([connection.peer]), message))
             out += self._end(connection, CloseCode.UNAUTHORIZED, reason)
         return out
 
 
 def _data(message: dict[str, Any]) -> dict[str, Any]:
-    """The ``data`` of a message, which some clients send as JSON in a string."""
+    """Return the ``data`` of a message, which some clients send as JSON in a string."""
     data = message.get("data")
     if isinstance(data, str):
         try:
             return load_object(data)
         except ValueError as error:
-            raise RejectedError(f"data must be a JSON object: {error}") from None
+            raise MessageError(f"data must be a JSON object: {error}") from None
     if not isinstance(data, dict):
-        raise RejectedError("data must be a JSON object")
+        raise MessageError("data must be a JSON object")
     return data

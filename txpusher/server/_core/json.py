@@ -1,8 +1,8 @@
 """
-JSON as the server takes it and gives it.
+JSON as the server reads and writes it.
 
-What comes from outside is read strictly: nothing that could not be written
-again, nor nested so deeply that writing it would fail.
+JSON from outside is read strictly: the server refuses a value that it could not write
+again, and one that is nested so deeply that writing it would fail.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import json
 import math
 from typing import Any
 
-#: How deep objects and arrays from outside may be nested.
-MAX_DEPTH = 100
+from txpusher.server import _limits as limits
 
 
 def _refuse(text: str) -> float:
@@ -42,10 +41,10 @@ _encode_ascii = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 def loads(text: str | bytes) -> Any:
     """
-    The value of a JSON text.
+    Return the value of a JSON text.
 
-    :raises ValueError: It is not JSON in UTF-8, holds NaN, an infinity or a number
-        of some thousand digits, or is nested over :data:`MAX_DEPTH` deep.
+    :raises ValueError: *text* is not JSON in UTF-8, holds NaN, an infinity or a number
+        of some thousand digits, or is nested deeper than ``limits.JSON_DEPTH``.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
@@ -54,13 +53,19 @@ def loads(text: str | bytes) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     # Counting is quick, and nearly every message ends here.
-    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+    if text.count("[") + text.count("{") > limits.JSON_DEPTH and _deeper_than(
+        value, limits.JSON_DEPTH
+    ):
         raise ValueError("it is nested too deeply")
     return value
 
 
 def load_object(text: str | bytes) -> dict[str, Any]:
-    """The same for a JSON object; any other value is a ValueError too."""
+    """
+    Return the JSON object of a text.
+
+    :raises ValueError: *text* is not JSON, as :func:`loads` has it, or not an object.
+    """
     value = loads(text)
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
@@ -82,16 +87,16 @@ def _deeper_than(value: Any, limit: int) -> bool:
 
 
 def dumps(value: Any) -> str:
-    """*value* as compact JSON, UTF-8 kept as it is."""
+    """Return *value* as compact JSON, in which only control characters are escaped."""
     return _encode(value)
 
 
 def dump_bytes(value: Any) -> bytes:
     """
-    *value* as compact JSON in UTF-8.
+    Return *value* as compact JSON in UTF-8.
 
-    A lone surrogate, which JSON can escape and UTF-8 cannot express, goes out
-    as it came in: escaped.
+    A lone surrogate, which JSON can escape and UTF-8 cannot express, is escaped, as it
+    was when it came in.
     """
     try:
         return _encode(value).encode("utf-8")

@@ -1,5 +1,6 @@
 """
-The messages of the WebSocket protocol that the server sends, as bytes.
+The messages of the WebSocket protocol that the server sends, as bytes, and the exceptions
+that end the handling of a client's message with one of them.
 
 Source: "Pusher Channels Protocol" in the Pusher Channels documentation.
 """
@@ -16,13 +17,15 @@ PONG = dump_bytes({"event": "pusher:pong", "data": "{}"})
 
 class CloseCode:
     """
-    Why the server ends a connection; the range says whether a client comes back.
+    The codes with which the server ends a connection.
 
-    4000-4099 it does not, 4100-4199 after a while, 4200-4299 at once.
+    The range tells a client whether to come back: with 4000-4099 it does not, with
+    4100-4199 after a while, with 4200-4299 at once.
     """
 
-    #: WebSocket's own for a server that stops.  pusher-js comes back after a
-    #: second; at once, it may find the port still closed, and then wait for 15.
+    #: WebSocket's own code for a server that stops.  pusher-js comes back after a
+    #: second; with a code that asks it to come back at once it may find the port still
+    #: closed, and then waits for 15 seconds.
     GOING_AWAY = 1001
     UNKNOWN_APP = 4001
     APP_DISABLED = 4003
@@ -36,19 +39,22 @@ class CloseCode:
     NO_PONG = 4201
 
 
-#: The code of an error that rejects a client event.
+#: The code of a ``pusher:error`` that rejects a client event.
 CLIENT_EVENT_REJECTED = 4301
 
 
+# Messages
+
+
 def connection_established(socket_id: str, activity_timeout: float) -> bytes:
-    """The first message: who the client is, and when to ping."""
+    """Make the first message: the client's socket id, and the seconds after which to ping."""
     seconds = int(activity_timeout) if activity_timeout == int(activity_timeout) else None
     data = {"socket_id": socket_id, "activity_timeout": seconds or activity_timeout}
     return dump_bytes({"event": "pusher:connection_established", "data": dumps(data)})
 
 
 def error(code: int | None, message: str, channel: str | None = None) -> bytes:
-    """``pusher:error``; *code* is None where the connection goes on all the same."""
+    """Make a ``pusher:error``; *code* is None where the connection goes on all the same."""
     fields: dict[str, Any] = {
         "event": "pusher:error",
         "data": {"code": code, "message": message},
@@ -59,7 +65,7 @@ def error(code: int | None, message: str, channel: str | None = None) -> bytes:
 
 
 def subscription_error(channel: str, kind: str, message: str, status: int) -> bytes:
-    """``pusher:subscription_error``: one subscription failed, the connection goes on."""
+    """Make a ``pusher:subscription_error``: a subscription failed, the connection goes on."""
     return dump_bytes(
         {
             "event": "pusher:subscription_error",
@@ -70,25 +76,60 @@ def subscription_error(channel: str, kind: str, message: str, status: int) -> by
 
 
 def internal(event: str, channel: str, data: Any) -> bytes:
-    """One of the ``pusher_internal:`` events of a channel."""
+    """Make one of the ``pusher_internal:`` events of a channel."""
     return dump_bytes(
         {"event": f"pusher_internal:{event}", "channel": channel, "data": dumps(data)}
     )
 
 
 def signin_success(user_data: str) -> bytes:
-    """``pusher:signin_success``."""
+    """Make a ``pusher:signin_success``."""
     return dump_bytes({"event": "pusher:signin_success", "data": {"user_data": user_data}})
 
 
 def cache_miss(channel: str) -> bytes:
-    """``pusher:cache_miss``: nothing is stored for the channel."""
+    """Make a ``pusher:cache_miss``: the cache channel has no last event."""
     return dump_bytes({"event": "pusher:cache_miss", "channel": channel})
 
 
 def channel_event(channel: str, name: str, data: str, user_id: str | None = None) -> bytes:
-    """An event as its subscribers get it."""
+    """Make the message that carries an event to the subscribers of a channel."""
     fields = {"event": name, "channel": channel, "data": data}
     if user_id is not None:
         fields["user_id"] = user_id
     return dump_bytes(fields)
+
+
+# Exceptions
+
+
+class MessageError(Exception):
+    """
+    A client's message cannot be acted on; the connection goes on.
+
+    :ivar answers: The messages that tell the client so.
+    """
+
+    def __init__(self, message: str, code: int | None = None, channel: str | None = None):
+        super().__init__(message)
+        self.answers = [error(code, message, channel)]
+
+
+class SubscriptionRefusedError(MessageError):
+    """A subscription is refused; the connection goes on."""
+
+    def __init__(self, channel: str, kind: str, message: str, status: int):
+        super().__init__(message)
+        self.answers = [subscription_error(channel, kind, message, status)]
+
+
+class CloseWithError(Exception):
+    """
+    A client's message ends its connection.
+
+    :ivar code: The close code.
+    """
+
+    def __init__(self, code: int, message: str):
+        super().__init__(message)
+        self.code = code

@@ -1,30 +1,56 @@
 """
 What the hub wants done, as plain values.
 
-Each input to the hub gives a list of these; the server carries them out in
-order.  ``peer`` is whatever the server gave to the hub for a connection: the
-hub hands it back and never looks at it.
+Each input to the hub gives a list of outputs; the server carries them out in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import attrs
 
 
+class Peer(Protocol):
+    """
+    The server's end of one WebSocket connection.
+
+    The hub is given a peer for each connection, puts it into its outputs, and calls none
+    of its methods.
+    """
+
+    def send(self, frame: bytes, /) -> None:
+        """Send *frame*, a whole WebSocket frame or several; an ended connection drops it."""
+
+    def close(self, code: int, reason: str, /) -> None:
+        """End the connection with a WebSocket close code."""
+
+
+class Audience(tuple[Peer, ...]):
+    """
+    The peers that one message is for.
+
+    A channel hands out the same Audience object until someone subscribes or leaves.  Two
+    messages whose audiences are the same object (``is``) therefore have the same
+    recipients, which :class:`~txpusher.server._net.outbox.Outbox` relies on to send both
+    in one write; equal audiences that are two objects may be handled one by one.
+    """
+
+    __slots__ = ()
+
+
 @attrs.frozen
 class Send:
-    """One message, encoded once, for every one of *to*."""
+    """Send one message, encoded once, to every peer of an audience."""
 
-    to: Sequence[Any]
+    to: Audience
     message: bytes
 
 
 @attrs.frozen
 class Close:
-    """An end to the connection of *peer*, with a WebSocket close code."""
+    """End the connection of *peer* with a WebSocket close code."""
 
     peer: Any
     code: int
@@ -33,7 +59,7 @@ class Close:
 
 @attrs.frozen
 class Notify:
-    """An event for the webhooks of an app."""
+    """Send an event to the webhooks of an app."""
 
     app_id: str
     event: Mapping[str, Any]
@@ -42,14 +68,14 @@ class Notify:
 @attrs.frozen
 class Activity:
     """
-    Something that happened on the server, for whoever watches it.
+    Something that happened on the server, for whoever watches the server.
 
     :ivar kind: One of ``"connected"``, ``"disconnected"``, ``"refused"``,
         ``"subscribed"``, ``"unsubscribed"``, ``"signed_in"``, ``"event"`` (from
-        the HTTP API), ``"client_event"``, ``"error"`` (a client was told of one),
+        the HTTP API), ``"client_event"``, ``"error"`` (a client was sent one),
         ``"webhook"``, ``"webhook_failed"``.
-    :ivar app_id: The app's id, empty where none of the server's was named.
-    :ivar socket_id: The connection; of an ``"event"``, the one left out.
+    :ivar app_id: The app's id, empty where the client named no app of this server.
+    :ivar socket_id: The connection; of an ``"event"``, the connection that is left out.
     :ivar channel: The channel's name.
     :ivar event: The event's name.
     :ivar data: The event's data, the text on the wire.

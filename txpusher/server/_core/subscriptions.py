@@ -1,7 +1,8 @@
 """
-Subscribing and leaving: who may, what they are told, and who else hears of it.
+Subscribing and unsubscribing: who may, and who hears of it.
 
-Functions over the hub's state; each adds to *out* what is to be done.
+The functions change the state and add to *out* what is to be done.
+Source: "Pusher Channels Protocol" in the Pusher Channels documentation.
 """
 
 from __future__ import annotations
@@ -14,24 +15,20 @@ from txpusher._protocol import signing
 from txpusher._protocol.names import USER_CHANNEL_PREFIX, check_target
 from txpusher._text import short_repr
 from txpusher.errors import InvalidRequestError
+from txpusher.server import _limits as limits
 from txpusher.server._core import messages
-from txpusher.server._core.channels import (
+from txpusher.server._core.messages import MessageError, SubscriptionRefusedError
+from txpusher.server._core.outputs import Activity, Audience, Notify, Output, Send
+from txpusher.server._core.state import (
+    AppState,
     Channel,
+    Connection,
+    Member,
     is_cache,
     is_presence,
     is_user_channel,
     needs_auth,
 )
-from txpusher.server._core.connection import AppState, Connection
-from txpusher.server._core.errors import RejectedError, SubscriptionRefusedError
-from txpusher.server._core.outputs import Activity, Notify, Output, Send
-from txpusher.server._core.presence import Member
-
-#: The most channels of one connection.
-MAX_CHANNELS_PER_CONNECTION = 10_000
-#: Up to this many subscribers, each change is told at once; above, at each tick:
-#: it is one message to each of them for each of them.
-COUNTED_AT_ONCE = 100
 
 
 def subscribe(
@@ -40,16 +37,16 @@ def subscribe(
     """
     Act on ``pusher:subscribe``.
 
-    :raises RejectedError: The client is told why not, and goes on.
+    :raises MessageError: The subscription is refused; the connection goes on.
     """
     name = _channel_name(data.get("channel"))
     if name in connection.channels:
-        raise RejectedError(f"Existing subscription to channel {name}", channel=name)
-    if len(connection.channels) >= MAX_CHANNELS_PER_CONNECTION:
+        raise MessageError(f"Existing subscription to channel {name}", channel=name)
+    if len(connection.channels) >= limits.CHANNELS_PER_CONNECTION:
         raise SubscriptionRefusedError(
             name,
             "LimitReached",
-            f"a connection may have {MAX_CHANNELS_PER_CONNECTION} channels",
+            f"a connection may have {limits.CHANNELS_PER_CONNECTION} channels",
             400,
         )
     member = _authorize(connection, name, data)
@@ -57,14 +54,14 @@ def subscribe(
     channel = state.channels.get(name)
     if channel is None:
         channel = state.channels[name] = Channel(name)
-        _notify(state, name, out, name="channel_occupied")
+        _queue_webhook(state, name, out, "channel_occupied")
     joined = channel.join(connection, member)
     connection.channels[name] = channel
-    me = [connection.peer]
+    me = Audience([connection.peer])
     summary = {} if channel.members is None else channel.members.summary()
     out.append(Send(me, messages.internal("subscription_succeeded", name, summary)))
     if joined and member is not None:
-        _tell_of_member(state, channel, "member_added", member, out, connection)
+        _send_member_event(state, channel, "member_added", member, out, connection)
     if is_cache(name):
         _send_cached(state, name, me, now, out)
     _count_changed(state, channel, out)
@@ -80,32 +77,36 @@ def subscribe(
 
 
 def unsubscribe(connection: Connection, data: Mapping[str, Any], out: list[Output]) -> None:
-    """Act on ``pusher:unsubscribe``; to leave where one is not changes nothing."""
+    """
+    Act on ``pusher:unsubscribe``; without such a subscription nothing changes.
+
+    :raises MessageError: The message names no channel.
+    """
     name = data.get("channel")
     if not isinstance(name, str):
-        raise RejectedError("pusher:unsubscribe needs a channel, the name of one")
+        raise MessageError("pusher:unsubscribe needs the name of a channel")
     if name in connection.channels:
         leave(connection, name, out)
 
 
 def leave(connection: Connection, name: str, out: list[Output]) -> None:
-    """Take *connection* out of one of its channels."""
+    """Remove *connection* from the subscribers of one of its channels."""
     state = connection.state
     channel = connection.channels.pop(name)
     member = channel.leave(connection)
     out.append(Activity("unsubscribed", state.app.id, connection.socket_id, name))
     if member is not None:
-        _tell_of_member(state, channel, "member_removed", member, out)
+        _send_member_event(state, channel, "member_removed", member, out)
     if channel.subscribers:
         _count_changed(state, channel, out)
     else:
         del state.channels[name]
         state.counts_due.pop(name, None)
-        _notify(state, name, out, name="channel_vacated")
+        _queue_webhook(state, name, out, "channel_vacated")
 
 
 def send_due_counts(state: AppState, out: list[Output]) -> None:
-    """Tell the larger channels how many they are by now."""
+    """Send the subscribers of large channels their number, where it has changed."""
     for name in state.counts_due:
         _send_count(state, state.channels[name], out)
     state.counts_due.clear()
@@ -119,13 +120,18 @@ def _channel_name(name: object) -> str:
             raise SubscriptionRefusedError(
                 name, "InvalidChannelName", str(error), 400
             ) from None
-        raise RejectedError(f"pusher:subscribe: {error}") from None
+        raise MessageError(f"pusher:subscribe: {error}") from None
 
 
 def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Member | None:
-    """Whether the subscription is allowed; as whom, on a presence channel."""
+    """
+    Check that the subscription is authorised.
+
+    :return: The member of a presence channel, None for any other channel.
+    :raises SubscriptionRefusedError: The subscription is not authorised.
+    """
     if is_user_channel(name):
-        if name != f"{USER_CHANNEL_PREFIX}{connection.user_id or ''}":
+        if connection.user is None or name != f"{USER_CHANNEL_PREFIX}{connection.user.user_id}":
             raise _auth_error(name, "the connection is not signed in as this user")
         return None
     if not needs_auth(name):
@@ -155,10 +161,10 @@ def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Me
 
 def authentic(auth: object, key: str, signature: Callable[[], str]) -> bool:
     """
-    Whether *auth* is ``<key>:<signature>``.
+    Return whether *auth* is ``<key>:<signature>``.
 
-    :param signature: Makes the right one; what it is to sign may be no text
-        that UTF-8 can express, and then nothing is right.
+    :param signature: Makes the right signature.  Where it raises UnicodeEncodeError, because
+        UTF-8 cannot express the text to sign, no *auth* is right.
     """
     if not isinstance(auth, str):
         return False
@@ -178,17 +184,17 @@ def _auth_error(channel: str, message: str) -> SubscriptionRefusedError:
 
 
 def _send_cached(
-    state: AppState, name: str, me: list[Any], now: float, out: list[Output]
+    state: AppState, name: str, me: Audience, now: float, out: list[Output]
 ) -> None:
     cached = state.cache.get(name, now)
     if cached is not None:
         out.append(Send(me, cached.message))
     else:
         out.append(Send(me, messages.cache_miss(name)))
-        _notify(state, name, out, name="cache_miss")
+        _queue_webhook(state, name, out, "cache_miss")
 
 
-def _tell_of_member(
+def _send_member_event(
     state: AppState,
     channel: Channel,
     event: str,
@@ -197,8 +203,8 @@ def _tell_of_member(
     but: Connection | None = None,
 ) -> None:
     fields = member.fields() if event == "member_added" else {"user_id": member.user_id}
-    out.append(Send(channel.peers(but), messages.internal(event, channel.name, fields)))
-    _notify(state, channel.name, out, name=event, user_id=member.user_id)
+    out.append(Send(channel.audience(but), messages.internal(event, channel.name, fields)))
+    _queue_webhook(state, channel.name, out, event, user_id=member.user_id)
 
 
 def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None:
@@ -208,7 +214,7 @@ def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None
         or is_user_channel(channel.name)
     ):
         return
-    if len(channel.subscribers) > COUNTED_AT_ONCE:
+    if len(channel.subscribers) > limits.COUNTED_AT_ONCE:
         state.counts_due[channel.name] = None
     else:
         state.counts_due.pop(channel.name, None)
@@ -218,12 +224,13 @@ def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None
 def _send_count(state: AppState, channel: Channel, out: list[Output]) -> None:
     count = {"subscription_count": len(channel.subscribers)}
     message = messages.internal("subscription_count", channel.name, count)
-    out.append(Send(channel.peers(), message))
-    _notify(state, channel.name, out, name="subscription_count", **count)
+    out.append(Send(channel.audience(), message))
+    _queue_webhook(state, channel.name, out, "subscription_count", **count)
 
 
-def _notify(
-    state: AppState, channel: str, out: list[Output], *, name: str, **fields: Any
+def _queue_webhook(
+    state: AppState, channel: str, out: list[Output], name: str, **fields: Any
 ) -> None:
+    """Send the webhook event *name*; the channel of a user has none."""
     if state.app.webhooks and not is_user_channel(channel):
         out.append(Notify(state.app.id, {"name": name, "channel": channel, **fields}))

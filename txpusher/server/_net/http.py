@@ -1,37 +1,237 @@
+# -*- test-case-name: tests.integration.test_server_http_abuse -*-
 """
-The HTTP face: turns requests into calls of the endpoints, and replies into replies.
+Twisted's HTTP server, kept within bounds: the site, its requests, and what answers them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from enum import Enum
+from io import BytesIO
+from typing import Any, Protocol
 
-from twisted.web.resource import Resource
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.web import http
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request, Site
+from zope.interface import implementer
 
-from txpusher.server._core.endpoints import Call
+from txpusher.server import _limits as limits
+from txpusher.server._core.endpoints import Response
+from txpusher.server._net.connection import HTTPConnection
 
-if TYPE_CHECKING:
-    from txpusher.server._server import ChannelsServer
+
+class RequestState(Enum):
+    """The states of a request."""
+
+    RECEIVING = "the request is coming in"
+    REFUSED = "the request is too large, and has been answered by the connection"
+    ANSWERING = "the answer is being written"
+    FINISHED = "the answer is complete, and may wait for room in the connection"
 
 
-class Root(Resource):
+_ORIGIN = re.compile(rb"http://[^/?]*/?", re.IGNORECASE).match
+
+
+@implementer(IPushProducer)
+class ChannelsRequest(Request):
     """
-    Everything that the server answers.
+    A request whose body is bounded, and kept in memory.
 
-    :param server: Answers calls.
-    :param websocket: Renders the requests that ask for a WebSocket.
+    The request ends only when the connection has room for another answer.  Twisted would
+    go on with the requests that a client has pipelined, whose answers may be a thousand
+    times as large as the requests, and would keep all answers in memory.
+
+    :ivar connection: The connection that the request came in on.
     """
 
-    def __init__(self, server: ChannelsServer, websocket: Resource) -> None:
+    def __init__(self, connection: HTTPConnection, channel: http.HTTPChannel) -> None:
+        super().__init__(channel)
+        self.connection = connection
+        self._state = RequestState.RECEIVING
+        self._congested = False
+        self._body = BytesIO()
+        self._size = 0
+
+    def __repr__(self) -> str:
+        # Twisted logs it here and there: the query holds a signature.
+        path = self.uri.partition(b"?")[0]
+        return f"<{type(self).__name__} {self.method!r} {path!r}>"
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = self._body
+        if length is not None and length > limits.REQUEST_BODY:
+            # Nor is the client told to go on, if it asked.
+            self.requestHeaders.removeHeader(b"expect")
+            self._refuse()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > limits.REQUEST_BODY:
+            self._refuse()
+        else:
+            self._body.write(data)
+
+    def _refuse(self) -> None:
+        self._state = RequestState.REFUSED
+        self.connection.refuse(
+            b"413 Payload Too Large",
+            b"a request body may have %d bytes" % limits.REQUEST_BODY,
+        )
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if self._state is RequestState.REFUSED:
+            return
+        self._state = RequestState.ANSWERING
+        self.connection.answering()
+        origin = _ORIGIN(path)
+        if origin is not None:
+            # A whole URL, as for a proxy, which every server must accept
+            # (RFC 9112, section 3.2.2).  What is signed is the path.
+            path = b"/" + path[origin.end() :]
+        # Twisted would parse a form: no endpoint takes one, and no endpoint asks for the type.
+        self.requestHeaders.removeHeader(b"content-type")
+        super().requestReceived(command, path, version)
+
+    def write(self, data: bytes) -> None:
+        if self.producer is None and self._state is RequestState.ANSWERING:
+            # A producer is told whether the connection has room.
+            self.registerProducer(self, True)
+        super().write(data)
+
+    def finish(self) -> None:
+        self._state = RequestState.FINISHED
+        if self._congested:
+            self.connection.waits_for_room()
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        if self.producer is not None:
+            self.unregisterProducer()
+        # Before Twisted begins with the next request, which may be there already.
+        self.connection.answered()
+        super().finish()
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        self._congested = True
+
+    def resumeProducing(self) -> None:
+        self._congested = False
+        if self._state is RequestState.FINISHED:
+            self._end()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the connection is lost, and the request with it."""
+
+
+# What answers them
+
+
+class ChannelsSite(Site):
+    """
+    Makes the connections of a port, and ends those whose time is up.
+
+    :param resource: Answers every request.
+    :param reactor: Keeps the time.
+    :ivar stopping: Whether the server stops.
+    """
+
+    noisy = False
+
+    def __init__(self, resource: IResource, reactor: Any) -> None:
+        # Connections have deadlines of their own: the site's timeout begins anew with
+        # every byte, so that a request may take forever.
+        super().__init__(resource, timeout=None, reactor=reactor)
+        self._reactor = reactor
+        self.connections: set[HTTPConnection] = set()
+        self.stopping = False
+        self._empty: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        channel = super().buildProtocol(addr)
+        connection = HTTPConnection(self, channel)
+        channel.requestFactory = lambda channel, *queued: ChannelsRequest(connection, channel)
+        return connection
+
+    def seconds(self) -> float:
+        """Return the reactor's time, in seconds."""
+        return float(self._reactor.seconds())
+
+    def log(self, request: http.Request) -> None:
+        """Write no access log: the query of a request holds its signature."""
+
+    def http_date(self) -> bytes:
+        """Return the time for a ``Date`` header."""
+        date: bytes = http.datetimeToString()
+        return date
+
+    def sweep(self) -> None:
+        """End the connections whose state has lasted too long."""
+        now = self.seconds()
+        for connection in list(self.connections):
+            if connection.deadline is not None and connection.deadline <= now:
+                connection.expire()
+
+    def close_unless_websockets(self) -> None:
+        """Close every connection that is no WebSocket, and keep none open from now on."""
+        self.stopping = True
+        for connection in list(self.connections):
+            connection.close_unless_websocket()
+
+    def abort(self) -> None:
+        """End every connection at once."""
+        for connection in list(self.connections):
+            connection.abort()
+
+    def lost(self, connection: HTTPConnection) -> None:
+        """Forget a connection that has ended."""
+        self.connections.discard(connection)
+        if not self.connections:
+            waiting, self._empty = self._empty, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def emptied(self) -> Deferred[None]:
+        """Return a Deferred that fires with None once there is no connection."""
+        deferred: Deferred[None] = Deferred()
+        if self.connections:
+            self._empty.append(deferred)
+        else:
+            deferred.callback(None)
+        return deferred
+
+
+class API(Protocol):
+    """Answers the requests of the HTTP API."""
+
+    def answer(
+        self, method: str, path: str, query: str, body: bytes, idempotency_key: str | None, /
+    ) -> Response:
+        """Return the response to a request; path and query are as they were sent."""
+
+
+class ChannelsResource(Resource):
+    """
+    Turns requests into calls of the HTTP API, and responses into answers.
+
+    :param api: Answers the calls.
+    :param websocket: Renders the requests for a WebSocket.
+    """
+
+    def __init__(self, api: API, websocket: Resource) -> None:
         super().__init__()
         # The path is what is signed: nothing may take it apart before.
         self.isLeaf = True
-        self._server = server
+        self._api = api
         self._websocket = websocket
 
     def render(self, request: Any) -> bytes | int:
-        # Clients may offer HTTP/2 or TLS in the same header, which is theirs to offer
-        # and ours to ignore: Java's do so with every request.
+        # Clients may offer HTTP/2 or TLS in the same header, which a server may ignore:
+        # Java's clients offer HTTP/2 with every request.
         offers = request.requestHeaders.getRawHeaders(b"upgrade") or []
         if any(b"websocket" in offer.lower() for offer in offers):
             return self._websocket.render(request)  # type: ignore[no-any-return]
@@ -43,20 +243,16 @@ class Root(Resource):
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")
             return b"the path and the query must be percent-escaped\n"
         key = request.requestHeaders.getRawHeaders(b"x-idempotency-key")
-        reply = self._server.answer(
-            Call(
-                method,
-                path,
-                query,
-                request.content.read(),
-                self._server.now(),
-                self._server.wall(),
-                None if key is None else key[0].decode("latin-1"),
-            )
+        response = self._api.answer(
+            method,
+            path,
+            query,
+            request.content.read(),
+            None if key is None else key[0].decode("latin-1"),
         )
-        request.setResponseCode(reply.status)
-        request.setHeader(b"content-type", reply.content_type)
-        if reply.allow is not None:
-            request.setHeader(b"allow", reply.allow.encode("ascii"))
-        # Twisted would cut it off, and log that it had to.
-        return b"" if method == "HEAD" else reply.body
+        request.setResponseCode(response.status)
+        request.setHeader(b"content-type", response.content_type)
+        if response.allow is not None:
+            request.setHeader(b"allow", response.allow.encode("ascii"))
+        # Twisted would cut off the body of an answer to a HEAD, and log that it had to.
+        return b"" if method == "HEAD" else response.body

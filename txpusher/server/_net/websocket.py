@@ -1,233 +1,293 @@
+# -*- test-case-name: tests.integration.test_server_abuse -*-
 """
-The WebSocket face: Twisted's own implementation, with the hub behind it.
+WebSocket connections, over wsproto: the handshake, messages in, frames out.
 
-Needs ``wsproto``, and a Twisted that has :mod:`twisted.web.websocket`; no other
-module of the package does.
+Needs ``wsproto``; no other module of the server does.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from io import StringIO
+from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl, unquote
 
 from h11 import ProtocolError as HTTPProtocolError
-from twisted.internet.interfaces import IPullProducer, IWriteDescriptor
-from twisted.python.failure import Failure
-from twisted.web.websocket import WebSocketResource, WebSocketTransport
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import Connection as FrameConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Message,
+    Ping,
+)
 from wsproto.utilities import ProtocolError
-from zope.interface import implementer
 
+from txpusher.server import _limits as limits
 from txpusher.server._core.messages import CloseCode
-from txpusher.server._net.frames import close_frame
-
-if TYPE_CHECKING:
-    from txpusher.server._core.connection import Connection
-    from txpusher.server._net.site import ChannelsRequest
-    from txpusher.server._server import ChannelsServer
-
-#: The most bytes that wait for a client that does not read.
-MAX_BEHIND = 1024 * 1024
-#: From here on nothing is read from it either, whose answers would wait too.
-READ_NO_MORE = 65536
+from txpusher.server._core.outputs import Peer
+from txpusher.server._core.state import Connection
+from txpusher.server._net.connection import HTTPConnection
+from txpusher.server._net.http import ChannelsRequest
+from txpusher.server._net.outbox import DirectWriter
 
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
 _APP_PATH = re.compile(rb"/app/([^/]+)/?").fullmatch
 
 
-def _drop(frame: bytes) -> None:
-    """What an ended connection does with what it is sent."""
+class MessageTooBigError(Exception):
+    """A message from a client has too many bytes, or too many frames."""
 
 
-@implementer(IPullProducer)
-class Client:
+class IncomingMessage:
     """
-    One client: the hub's peer, and what Twisted calls the WebSocket protocol.
+    The message that a client is sending, and the one place where its size is bounded.
 
-    Frames are written as they are.  Twisted's own ``sendTextMessage`` would
-    encode, frame and copy the same event once per subscriber, and has no part
-    in reading: the frames of the two directions have nothing to do with each
-    other, but for the close frame, after which the wire takes nothing in.
-
-    And they are written to the socket itself while nothing waits in the
-    transport, whose own way, a round through the reactor for each write, costs
-    three times the system call.  As a pull producer the client is told whenever
-    the transport has nothing left to write; so it also knows how much waits.
-
-    :ivar send: Takes a frame.
+    wsproto hands over a message piece by piece, as its bytes come in, so that no more than
+    the bound is ever kept.
     """
 
-    def __init__(self, server: ChannelsServer, request: ChannelsRequest) -> None:
-        self._server = server
-        self._request = request
-        self._wire = request.wire
+    __slots__ = ("_frames", "_size", "_text")
+
+    def __init__(self) -> None:
+        self._text: StringIO | None = None
+        self._size = 0
+        self._frames = 0
+
+    def add(self, event: Message[Any]) -> str | None:
+        """
+        Add the next piece of a message.
+
+        :return: The whole message where *event* ends it, else None; of a binary message
+            only an empty text.
+        :raises MessageTooBigError: The message is over the bound.
+        """
+        data = event.data if isinstance(event.data, str) else ""
+        self._size += len(data.encode("utf-8")) if data else len(event.data)
+        self._frames += event.frame_finished
+        if self._size > limits.MESSAGE or self._frames > limits.MESSAGE_FRAMES:
+            raise MessageTooBigError(
+                f"a message may have {limits.MESSAGE} bytes in {limits.MESSAGE_FRAMES} frames"
+            )
+        if event.message_finished:
+            text, self._text = self._text, None
+            self._size = self._frames = 0
+            return data if text is None else text.getvalue() + data
+        if self._text is None:
+            self._text = StringIO()
+        self._text.write(data)
+        return None
+
+
+class WebSocketState(Enum):
+    """The states of a WebSocket connection."""
+
+    OPEN = "messages go both ways"
+    PARTING = "the server has sent its close frame: only the client's close frame counts"
+    CLOSED = "nothing is sent any more, and whatever comes in is dropped"
+
+
+class Subscribers(Protocol):
+    """Is told of everything that the clients of WebSocket connections do."""
+
+    def connected(self, peer: Peer, key: str, protocol: str | None, /) -> Connection | None:
+        """Accept a WebSocket, and return its connection; None where it is refused."""
+
+    def refuse(self, peer: Peer, code: int, reason: str, /) -> None:
+        """Refuse a WebSocket that has just been opened."""
+
+    def seen(self, connection: Connection, /) -> None:
+        """Note that a client has sent something."""
+
+    def received(self, connection: Connection, message: str, /) -> None:
+        """Act on a message of a client."""
+
+    def disconnected(self, connection: Connection, /) -> None:
+        """Forget a client that is gone."""
+
+    def too_slow(self, connection: Connection | None, /) -> None:
+        """Note that a connection is cut off, because its client does not read."""
+
+
+class WebSocketConnection:
+    """
+    The server's end of one WebSocket connection: the hub's peer.
+
+    :param subscribers: Told of everything that the client does.
+    :param http: The TCP connection.
+    :param frames: wsproto's connection, which reads the client's frames.
+    """
+
+    def __init__(
+        self, subscribers: Subscribers, http: HTTPConnection, frames: FrameConnection
+    ) -> None:
+        self._subscribers = subscribers
+        self._http = http
+        self._frames = frames
+        self._state = WebSocketState.OPEN
+        self._message = IncomingMessage()
+        self._writer = DirectWriter(http.transport, self._too_slow)
         self._connection: Connection | None = None
-        self._pieces: list[str] = []
-        self._waiting = 0
-        self._reading = True
-        self._clear = False
-        self._write_now: Callable[[bytes], int] | None = None
-        self.send: Callable[[bytes], None] = _drop
 
-    # Twisted's WebSocketProtocol
+    def start(self, uri: bytes, early: bytes) -> None:
+        """
+        Begin, once the answer to the handshake has been written.
 
-    def negotiationStarted(self, transport: WebSocketTransport) -> None:
-        """Too early to send: the handshake is not written yet."""
-
-    def negotiationFinished(self) -> None:
-        request = self._request
-        transport: Any = self._wire.transport
-        self._wire.upgraded(self)
-        # Where the reactor polls, the handle is a socket that does not block.
-        polled = IWriteDescriptor.providedBy(transport)
-        self._write_now = transport.getHandle().send if polled else None
-        # Twisted's HTTP code is the producer so far.
-        transport.unregisterProducer()
-        transport.registerProducer(self, False)
-        # The handshake waits.
-        self._clear = False
-        self.send = self._send
-        query = dict(parse_qsl(request.uri.partition(b"?")[2].decode("latin-1")))
-        path = _APP_PATH(request.path)
-        if path is None:
-            self._server.refuse(self, CloseCode.NO_SUCH_PATH, "the path must be /app/KEY")
+        :param uri: The target of the handshake: it names the app.
+        :param early: The bytes that came in along with the handshake.
+        """
+        self._writer.start()
+        path, _, query = uri.partition(b"?")
+        app_path = _APP_PATH(path)
+        if app_path is None:
+            self._subscribers.refuse(self, CloseCode.NO_SUCH_PATH, "the path must be /app/KEY")
         else:
-            key = unquote(path[1].decode("ascii"))
-            self._connection = self._server.connected(self, key, query.get("protocol"))
-        # What came along with the handshake Twisted's HTTP code would keep to itself,
-        # and where it is much, read no more.
-        early = request.channel.clearLineBuffer()
+            key = unquote(app_path[1].decode("ascii"))
+            params = dict(parse_qsl(query.decode("latin-1")))
+            self._connection = self._subscribers.connected(self, key, params.get("protocol"))
         if early:
-            self._wire.dataReceived(early)
+            self.data_received(early)
 
-    def textMessageReceived(self, message: str) -> None:
-        self._pieces.append(message)
+    # What comes in
 
-    def bytesMessageReceived(self, data: bytes | bytearray) -> None:
-        self.close(1003, "a message must be text")
-
-    def pongReceived(self, payload: bytes) -> None:
-        """Nothing to do: every byte that comes in is a sign of life."""
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.ended()
-
-    # The wire's Socket
-
-    def seen(self, pongs: int) -> None:
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the client's frames."""
+        if self._state is WebSocketState.CLOSED:
+            return
         if self._connection is not None:
-            self._server.seen(self._connection)
-        if pongs:
-            self._clear = False
-            self._wait(pongs)
+            self._subscribers.seen(self._connection)
+        self._frames.receive_data(data)
+        for event in self._frames.events():
+            if self._state is WebSocketState.OPEN:
+                self._handle(event)
+            elif isinstance(event, CloseConnection):
+                self._state = WebSocketState.CLOSED
+                self._http.close()
+            if self._state is WebSocketState.CLOSED:
+                return
 
-    def message_ends(self) -> None:
-        message, self._pieces = "".join(self._pieces), []
-        if self._connection is not None:
-            self._server.received(self._connection, message)
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Message):
+            self._handle_message(event)
+        elif isinstance(event, Ping):
+            self._writer.write(self._frames.send(event.response()))
+        elif isinstance(event, CloseConnection):
+            # The client's close frame, or wsproto's word on a breach of RFC 6455.
+            breach = self._frames.state is ConnectionState.OPEN
+            self._http.transport.write(self._frames.send(event.response()))
+            if breach:
+                self._http.half_close()
+            else:
+                self._http.close()
+            self.ended()
+
+    def _handle_message(self, event: Message[Any]) -> None:
+        try:
+            text = self._message.add(event)
+        except MessageTooBigError as error:
+            self._send_close(1009, str(error))
+            self._http.half_close()
+            self.ended()
+            return
+        if text is None:
+            return
+        if isinstance(event, BytesMessage):
+            self.close(1003, "a message must be text")
+        elif self._connection is not None:
+            self._subscribers.received(self._connection, text)
 
     def ended(self) -> None:
-        self.send = _drop
+        """Note that nothing more can be sent."""
+        self._state = WebSocketState.CLOSED
+        self._disconnected()
+
+    def _disconnected(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._server.disconnected(connection)
+            self._subscribers.disconnected(connection)
+
+    # What goes out
+
+    def send(self, frame: bytes) -> None:
+        """Send *frame*, a whole frame or several; an ended connection drops it."""
+        if self._state is WebSocketState.OPEN:
+            self._writer.write(frame)
 
     def close(self, code: int, reason: str) -> None:
-        if self.send is not _drop:
-            self.send = _drop
-            self._wire.transport.write(close_frame(code, reason))
-            self._wire.part()
-            self.ended()
+        """Send a close frame, and wait for the client's; once ended, do nothing."""
+        if self._state is WebSocketState.OPEN:
+            self._state = WebSocketState.PARTING
+            self._send_close(code, reason)
+            self._http.await_close_frame()
+            self._disconnected()
 
-    def refuse(self, reason: str) -> None:
-        if self.send is not _drop:
-            self.send = _drop
-            self._wire.transport.write(close_frame(1009, reason))
-            self._wire.drain()
-            self.ended()
+    def _send_close(self, code: int, reason: str) -> None:
+        self._http.transport.write(self._frames.send(CloseConnection(code, reason)))
 
-    # Sending
-
-    def _send(self, frame: bytes) -> None:
-        if self._clear and self._write_now is not None:
-            try:
-                sent = self._write_now(frame)
-            except OSError:
-                # Either it would block, or the transport will see it too.
-                sent = 0
-            if sent == len(frame):
-                return
-            self._clear = False
-            frame = frame[sent:]
-        if self._wait(len(frame)):
-            self._wire.transport.write(frame)
-
-    def _wait(self, size: int) -> bool:
-        """So many more bytes wait in the transport; False where it is too much."""
-        self._waiting += size
-        if self._waiting > MAX_BEHIND:
-            self.send = _drop
-            self._server.too_slow(self._connection)
-            self._wire.abort()
-            return False
-        if self._waiting > READ_NO_MORE and self._reading:
-            self._reading = False
-            self._wire.transport.pauseProducing()
-        return True
-
-    # IPullProducer
-
-    def resumeProducing(self) -> None:
-        """The transport has nothing left to write."""
-        self._clear = True
-        self._waiting = 0
-        if not self._reading:
-            self._reading = True
-            self._wire.transport.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """The connection is lost, as :meth:`connectionLost` is told too."""
+    def _too_slow(self) -> None:
+        self._state = WebSocketState.CLOSED
+        self._subscribers.too_slow(self._connection)
+        self._http.abort()
 
 
-class WebSocketFace(WebSocketResource):
-    """Makes WebSockets of requests that ask for it."""
+# The handshake
 
-    def __init__(self, server: ChannelsServer) -> None:
-        self._server = server
-        super().__init__(self)
 
-    def buildProtocol(self, request: Any) -> Client:
-        """The client behind an accepted request."""
-        return Client(self._server, request)
+class HandshakeError(Exception):
+    """A request for a WebSocket is no handshake; the message says why."""
+
+
+class WebSocketResource(Resource):
+    """Turns requests for a WebSocket into WebSocket connections."""
+
+    def __init__(self, subscribers: Subscribers) -> None:
+        super().__init__()
+        self._subscribers = subscribers
 
     def render(self, request: Any) -> bytes | int:
-        problem = self._problem(request)
-        if problem is None:
-            try:
-                return self.render_GET(request)
-            except (ProtocolError, HTTPProtocolError, UnicodeDecodeError):
-                # Raised before anything is written.
-                problem = "the headers are malformed"
-        request.setResponseCode(400)
-        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-        request.setHeader(b"sec-websocket-version", b"13")
-        return f"this is no WebSocket handshake: {problem}\n".encode()
+        try:
+            frames, accepted = _shake_hands(request)
+        except HandshakeError as error:
+            request.setResponseCode(400)
+            request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+            request.setHeader(b"sec-websocket-version", b"13")
+            return f"this is no WebSocket handshake: {error}\n".encode()
+        http = request.connection
+        websocket = WebSocketConnection(self._subscribers, http, frames)
+        http.upgrade(websocket)
+        http.transport.write(accepted)
+        # What came along with the handshake Twisted's HTTP code would keep to itself.
+        websocket.start(request.uri, request.channel.clearLineBuffer())
+        return NOT_DONE_YET
 
-    def _problem(self, request: Any) -> str | None:
-        # Twisted logs each of these as an error of the server's.
-        def header(name: bytes) -> bytes:
-            return b",".join(request.requestHeaders.getRawHeaders(name) or [])
 
-        tokens = {token.strip().lower() for token in header(b"connection").split(b",")}
-        if request.method != b"GET" or request.clientproto != b"HTTP/1.1":
-            return "it must be a GET of HTTP/1.1"
-        if b"upgrade" not in tokens or header(b"upgrade").lower() != b"websocket":
-            return "it needs Connection: Upgrade and Upgrade: websocket"
-        if header(b"sec-websocket-version") != b"13":
-            return "Sec-WebSocket-Version must be 13"
-        if not _KEY(header(b"sec-websocket-key")):
-            return "Sec-WebSocket-Key must be 16 bytes in base64"
-        if len(request.requestHeaders.getRawHeaders(b"host") or []) != 1:
-            return "it needs one Host"
-        return None
+def _shake_hands(request: ChannelsRequest) -> tuple[FrameConnection, bytes]:
+    """
+    Answer a handshake (RFC 6455, section 4.2).
+
+    :return: wsproto's connection, and the bytes of the answer.
+    :raises HandshakeError: The request is no handshake.
+    """
+    if request.method != b"GET" or request.clientproto != b"HTTP/1.1":
+        raise HandshakeError("it must be a GET of HTTP/1.1")
+    headers = [
+        (name, value)
+        for name, values in request.requestHeaders.getAllRawHeaders()
+        for value in values
+    ]
+    handshake = WSConnection(ConnectionType.SERVER)
+    try:
+        handshake.initiate_upgrade_connection(headers, request.uri)
+        key = b",".join(request.requestHeaders.getRawHeaders(b"sec-websocket-key") or [])
+        if not _KEY(key):
+            raise HandshakeError("Sec-WebSocket-Key must be 16 bytes in base64")
+        accepted = handshake.send(AcceptConnection())
+    except (ProtocolError, HTTPProtocolError, UnicodeError) as error:
+        raise HandshakeError(str(error) or "the headers are malformed") from None
+    return cast(FrameConnection, handshake.connection), accepted

@@ -1,0 +1,170 @@
+"""
+Commands as programs: a coroutine under the reactor, and where its output and errors go.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+from twisted.python.failure import Failure
+
+from txpusher.errors import PusherError
+
+#: The exit code of a command that Ctrl-C has ended, as shells have it: 128 and SIGINT's 2.
+INTERRUPTED = 130
+
+#: Prints a line.
+Show = Callable[[str], None]
+#: A command: takes the reactor and what prints, and returns the exit code.
+Command = Callable[[Any, Show], Awaitable[int]]
+
+
+def fail(message: str, code: int = 1) -> int:
+    """Print what went wrong on the standard error, and return *code*."""
+    print(f"txpusher: {message}", file=sys.stderr)
+    return code
+
+
+class Program:
+    """
+    Runs a command under the reactor until it is done, a signal comes, or nothing more can
+    be printed.
+
+    A signal cancels the command, and the program waits for what its ``finally`` does.
+
+    :param command: The command.
+    :param stopped: The exit code where a signal other than Ctrl-C's ends the command.
+    :param message: What to print where a signal ends the command, None for nothing.
+    """
+
+    def __init__(
+        self, command: Command, *, stopped: int = 0, message: str | None = None
+    ) -> None:
+        self._command = command
+        self._stopped = stopped
+        self._message = message
+        self._reactor: Any = None
+        self._running: Deferred[int] | None = None
+        self._code: int | None = None
+        self._interrupted = False
+        self._cancelled = False
+
+    def run(self) -> int:
+        """
+        Run the command.
+
+        :return: The exit code.
+        """
+        _log_problems()
+        try:
+            react(self._main)
+        except SystemExit as ended:
+            # Where react itself has something to say, the command has failed unforeseen.
+            if ended.code and self._code is None:
+                return 1
+        if self._code is not None:
+            return self._code
+        if self._message is not None:
+            fail(self._message)
+        return INTERRUPTED if self._interrupted else self._stopped
+
+    def _main(self, reactor: Any) -> Deferred[None]:
+        self._reactor = reactor
+        ended: Deferred[None] = Deferred()
+
+        def begin() -> None:
+            self._note_interrupts()
+            # Twisted waits for the command's end before it stops.
+            reactor.addSystemEventTrigger("before", "shutdown", self._end)
+            self._running = Deferred.fromCoroutine(self._run_command())
+            self._running.addCallbacks(self._done, self._failed).chainDeferred(ended)
+
+        # Not before the reactor takes signals.
+        reactor.callWhenRunning(begin)
+        return ended
+
+    async def _run_command(self) -> int:
+        try:
+            return await self._command(self._reactor, self._show)
+        except PusherError as error:
+            return fail(str(error))
+
+    def _done(self, code: int) -> None:
+        if self._code is None:
+            self._code = code
+
+    def _failed(self, failure: Failure) -> None:
+        # A command that was cancelled may fail in ways of its own.
+        if not self._cancelled:
+            failure.raiseException()
+
+    def _end(self) -> Deferred[None]:
+        ended: Deferred[None] = Deferred()
+
+        def tell(result: Any) -> Any:
+            ended.callback(None)
+            return result
+
+        if self._running is None:
+            ended.callback(None)
+        else:
+            self._running.addBoth(tell)
+            self._cancel()
+        return ended
+
+    def _cancel(self) -> None:
+        if self._running is not None:
+            self._cancelled = True
+            self._running.cancel()
+
+    def _note_interrupts(self) -> None:
+        before = signal.getsignal(signal.SIGINT)
+
+        def note(number: int, frame: Any) -> None:
+            self._interrupted = True
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(signal.SIGINT, note)
+
+    def _show(self, text: str) -> None:
+        if self._code is not None:
+            return
+        encoding = sys.stdout.encoding or "utf-8"
+        try:
+            print(text.encode(encoding, "replace").decode(encoding), flush=True)
+        except OSError as error:
+            # Later, when the command waits for something: it is what shows the text.
+            self._reactor.callLater(0, self._cancel)
+            self._code = _cannot_write(error)
+
+
+def _log_problems() -> None:
+    """Print warnings and errors from the log on the standard error."""
+    observer = FilteringLogObserver(
+        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)]
+    )
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def _cannot_write(error: OSError) -> int:
+    """Return the exit code where the standard output takes no more."""
+    # What is left in the buffer would fail once more as the interpreter ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        # Whoever read has seen enough, as ``head`` has.
+        return 1
+    return fail(f"cannot write: {error.strerror or error}")

@@ -1,0 +1,237 @@
+"""
+What a request of the HTTP API says: its signature and its body, each accepted whole or
+refused whole.
+
+Sources: "Generating authentication signatures" and the limits in the Pusher Channels
+"HTTP API reference".
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from txpusher._protocol import signing
+from txpusher._protocol.encryption import is_encrypted
+from txpusher._protocol.names import (
+    MAX_CHANNELS,
+    check_event_name,
+    check_socket_id,
+    check_target,
+)
+from txpusher._text import short_repr
+from txpusher.server import _limits as limits
+from txpusher.server._app import App
+from txpusher.server._core.hub import Publication
+from txpusher.server._core.json import load_object
+from txpusher.server._core.state import is_presence
+
+
+class HTTPRefusedError(Exception):
+    """
+    A request is answered with an error, which the message explains.
+
+    :ivar status: The HTTP status of the answer.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UnauthenticatedError(HTTPRefusedError):
+    """
+    A request is not authentic: 401.
+
+    The message says what to look at; it holds neither the secret nor a signature.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(401, message)
+
+
+# The signature
+
+
+def authenticate(
+    app: App, method: str, path: str, params: Mapping[str, str], body: bytes, unix_time: float
+) -> None:
+    """
+    Check that a request was signed with the secret of *app*.
+
+    :param path: The path as it was sent, escapes included.
+    :param params: The query's parameters, names in lower case, values unescaped.
+    :param unix_time: The server's clock, in seconds since the epoch.
+    :raises UnauthenticatedError: The request is not authentic; the message says why.
+    """
+    for name in ("auth_key", "auth_version", "auth_timestamp", "auth_signature"):
+        if not params.get(name):
+            raise UnauthenticatedError(f"{name} is missing from the query")
+    if not _same(params["auth_key"], app.key):
+        raise UnauthenticatedError("unknown auth_key: it is not the key of this app")
+    if params["auth_version"] != "1.0":
+        raise UnauthenticatedError("auth_version must be 1.0")
+    _check_time(params["auth_timestamp"], unix_time)
+    _check_body(params.get("body_md5"), method, body)
+    signed = {name: value for name, value in params.items() if name != "auth_signature"}
+    right = signing.request_signature(app.secret, method, path, signed)
+    if not signing.same_signature(params["auth_signature"], right):
+        query = "&".join(f"{name}={signed[name]}" for name in sorted(signed))
+        raise UnauthenticatedError(
+            "invalid signature: it must be the HMAC-SHA256 in hex, with the secret of the "
+            f"app with id {app.id}, of these three lines:\n{method}\n{path}\n{query}"
+        )
+
+
+def _check_time(text: str, unix_time: float) -> None:
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise UnauthenticatedError("auth_timestamp must be seconds since the epoch")
+    difference = int(text) - unix_time
+    if abs(difference) > limits.CLOCK_DIFFERENCE:
+        direction = "ahead of" if difference > 0 else "behind"
+        raise UnauthenticatedError(
+            f"auth_timestamp is {abs(difference):.0f} seconds {direction} this server's "
+            f"clock, and {limits.CLOCK_DIFFERENCE} are allowed"
+        )
+
+
+def _check_body(given: str | None, method: str, body: bytes) -> None:
+    # The official Python SDK sends a body_md5 with its GETs too.
+    if given is None:
+        if method == "POST" and body:
+            raise UnauthenticatedError("body_md5 is missing from the query")
+    elif not _same(given, signing.body_md5(body)):
+        raise UnauthenticatedError("body_md5 is not the MD5 of the body in lower-case hex")
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
+
+
+# The body
+
+
+@attrs.frozen
+class Trigger:
+    """An event to publish, and the attributes of its channels that the sender asks for."""
+
+    publication: Publication
+    info: frozenset[str]
+
+
+def json_body(body: bytes) -> dict[str, Any]:
+    """
+    Return the JSON object of a body.
+
+    :raises HTTPRefusedError: The body is not a JSON object.
+    """
+    try:
+        return load_object(body)
+    except ValueError as error:
+        raise HTTPRefusedError(400, f"the body must be a JSON object: {error}") from None
+
+
+def parse_event(fields: Mapping[str, Any]) -> Trigger:
+    """
+    Return the event in the body of POST /events.
+
+    :raises HTTPRefusedError: A field is missing, malformed or too large.
+    :raises InvalidRequestError: A name is malformed.
+    """
+    channels = fields.get("channels")
+    if channels is None:
+        channels = [fields.get("channel")]
+    elif not isinstance(channels, list):
+        raise HTTPRefusedError(
+            400, f"channels must be an array of names, not {short_repr(channels)}"
+        )
+    if not 0 < len(channels) <= MAX_CHANNELS:
+        raise HTTPRefusedError(
+            400, f"an event goes to 1 to {MAX_CHANNELS} channels, not {len(channels)}"
+        )
+    names = list(dict.fromkeys([check_target(name) for name in channels]))
+    if len(names) > 1 and any(map(is_encrypted, names)):
+        raise HTTPRefusedError(400, "an encrypted channel must be the only one of an event")
+    return _trigger(fields, names)
+
+
+def parse_batch(fields: Mapping[str, Any]) -> list[Trigger]:
+    """
+    Return the events in the body of POST /batch_events.
+
+    :raises HTTPRefusedError: The batch or an event of it is missing, malformed or too large.
+    :raises InvalidRequestError: A name is malformed.
+    """
+    batch = fields.get("batch")
+    if not isinstance(batch, list):
+        raise HTTPRefusedError(
+            400, f"batch must be an array of events, not {short_repr(batch)}"
+        )
+    if not 0 < len(batch) <= limits.BATCH_EVENTS:
+        raise HTTPRefusedError(
+            400, f"a batch must have 1 to {limits.BATCH_EVENTS} events, not {len(batch)}"
+        )
+    for event in batch:
+        if not isinstance(event, dict):
+            raise HTTPRefusedError(
+                400, f"an event of a batch must be an object, not {short_repr(event)}"
+            )
+    return [_trigger(event, [check_target(event.get("channel"))]) for event in batch]
+
+
+def parse_info(
+    info: object, allowed: frozenset[str], channels: Iterable[str] = ()
+) -> frozenset[str]:
+    """
+    Return the attributes that an ``info`` asks for.
+
+    :param allowed: The attributes that the endpoint has.
+    :param channels: The names of the channels that the request is about.
+    :raises HTTPRefusedError: The endpoint, or one of the channels, has no such attribute.
+    """
+    if info is None:
+        return frozenset()
+    if not isinstance(info, str):
+        raise HTTPRefusedError(
+            400, f"info must be a string, names with commas between, not {short_repr(info)}"
+        )
+    names = frozenset(name.strip() for name in info.split(",")) - {""}
+    if not names <= allowed:
+        raise HTTPRefusedError(
+            400,
+            f"info may ask for {', '.join(sorted(allowed))} here, not for "
+            f"{short_repr(', '.join(sorted(names - allowed)))}",
+        )
+    if "user_count" in names and not all(map(is_presence, channels)):
+        raise HTTPRefusedError(400, "user_count is an attribute of presence channels alone")
+    return names
+
+
+def _trigger(fields: Mapping[str, Any], channels: list[str]) -> Trigger:
+    name = check_event_name(fields.get("name"))
+    data = fields.get("data")
+    if not isinstance(data, str):
+        raise HTTPRefusedError(
+            400, f"data must be a string, such as JSON in a string, not {short_repr(data)}"
+        )
+    socket_id = fields.get("socket_id")
+    if socket_id is not None:
+        check_socket_id(socket_id)
+    info = parse_info(
+        fields.get("info"), frozenset({"subscription_count", "user_count"}), channels
+    )
+    try:
+        size = len(data) if data.isascii() else len(data.encode("utf-8"))
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise HTTPRefusedError(
+            400, "name and data must be text that UTF-8 can express"
+        ) from None
+    if size > limits.EVENT_DATA:
+        raise HTTPRefusedError(
+            413, f"data may have {limits.EVENT_DATA} bytes of UTF-8, not {size}"
+        )
+    return Trigger(Publication(name, channels, data, socket_id), info)

@@ -1,0 +1,224 @@
+# -*- test-case-name: tests.integration.test_server_http_abuse -*-
+"""
+TCP connections: what stands before Twisted's HTTP code, and before the WebSocket that a
+request may turn a connection into, and ends what takes too long.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from txpusher.server import _limits as limits
+
+
+class State(Enum):
+    """The states of a connection; the value says what the connection does in each."""
+
+    READING_REQUEST = "a request is coming in, or the first one has yet to begin"
+    ANSWERING = "the server works on a request that has come in whole"
+    WAITING_FOR_ROOM = "an answer is ready, and the client has not read the last one"
+    KEEP_ALIVE = "every request is answered, and another may come"
+    WEBSOCKET = "the connection carries WebSocket frames"
+    PARTING = "the server has sent its close frame, and waits for the client's"
+    CLOSING = "the last answer is written, and whatever comes in is dropped"
+
+
+#: Seconds after which each state ends, None for never.
+TIMEOUTS: dict[State, float | None] = {
+    State.READING_REQUEST: limits.READING_REQUEST,
+    State.ANSWERING: None,
+    State.WAITING_FOR_ROOM: limits.KEEP_ALIVE,
+    State.KEEP_ALIVE: limits.KEEP_ALIVE,
+    State.WEBSOCKET: None,
+    State.PARTING: limits.CLOSING,
+    State.CLOSING: limits.CLOSING,
+}
+_ENDING = (State.PARTING, State.CLOSING)
+
+
+class Site(Protocol):
+    """
+    Keeps the connections of a port.
+
+    :ivar connections: The connections that are open.
+    :ivar stopping: Whether the server stops.
+    """
+
+    connections: set[HTTPConnection]
+    stopping: bool
+
+    def seconds(self) -> float:
+        """Return the time by which deadlines are kept, in seconds."""
+
+    def http_date(self) -> bytes:
+        """Return the time for a ``Date`` header."""
+
+    def lost(self, connection: HTTPConnection, /) -> None:
+        """Forget a connection that has ended."""
+
+
+class WebSocket(Protocol):
+    """Takes over a connection that a request has turned into a WebSocket."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the client's frames."""
+
+    def ended(self) -> None:
+        """Note that nothing more can be sent."""
+
+
+@implementer(IProtocol, IHalfCloseableProtocol)
+class HTTPConnection:
+    """
+    One TCP connection, from the first byte to the last.
+
+    The connection does not close at once after its last answer: with bytes unread, the
+    kernel of the other side would throw away the very answer that explains why.  It closes
+    its own side, and waits some seconds for the other side to close.
+
+    :param site: The site that the connection belongs to.
+    :param http: Twisted's protocol for the connection.
+    :ivar deadline: When the site's sweep calls :meth:`expire`, None for never.
+    """
+
+    factory: Any = None
+    transport: Any
+
+    def __init__(self, site: Site, http: IProtocol) -> None:
+        self._site = site
+        self._http = http
+        self._websocket: WebSocket | None = None
+        self.deadline: float | None = None
+        self._enter(State.READING_REQUEST)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        timeout = TIMEOUTS[state]
+        self.deadline = None if timeout is None else self._site.seconds() + timeout
+
+    def makeConnection(self, transport: ITransport) -> None:
+        self.transport = transport
+        self._site.connections.add(self)
+        self._http.makeConnection(transport)
+
+    def connectionMade(self) -> None:
+        """Do nothing: :meth:`makeConnection` has done all there is to do."""
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._websocket is not None and self.state is not State.CLOSING:
+            self._websocket.data_received(data)
+        elif self.state is not State.CLOSING:
+            self._request_data_received(data)
+
+    def readConnectionLost(self) -> None:
+        """Close the connection once the answers so far are out: the client sends no more."""
+        if self.state not in _ENDING:
+            if self._websocket is not None:
+                self._websocket.ended()
+            self._end()
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: the server itself has closed its side."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._websocket is not None:
+            self._websocket.ended()
+        self._http.connectionLost(reason)
+        self._site.lost(self)
+
+    # Requests
+
+    def _request_data_received(self, data: bytes) -> None:
+        if self.state is State.KEEP_ALIVE:
+            self._enter(State.READING_REQUEST)
+        try:
+            self._http.dataReceived(data)
+        except ValueError:
+            # Twisted takes any digits for a Content-Length, and Python makes no
+            # number of some thousand.
+            self.refuse(b"400 Bad Request", b"the head of the request is malformed")
+
+    def answering(self) -> None:
+        """Note that a request has come in whole."""
+        self._enter(State.ANSWERING)
+
+    def waits_for_room(self) -> None:
+        """Note that an answer is complete, and the client has yet to read the last one."""
+        if self.state not in _ENDING:
+            self._enter(State.WAITING_FOR_ROOM)
+
+    def answered(self) -> None:
+        """Note that a request has been answered; another may come."""
+        if self.state not in _ENDING:
+            self._enter(State.KEEP_ALIVE)
+
+    def refuse(self, status: bytes, text: bytes) -> None:
+        """Answer a request that has not come in whole, and read no more of it."""
+        if self.state not in _ENDING:
+            self.transport.write(
+                b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                b"Date: %b\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+                % (status, self._site.http_date(), len(text), text)
+            )
+            self.half_close()
+
+    # WebSocket
+
+    def upgrade(self, websocket: WebSocket) -> None:
+        """Hand the connection over to *websocket*: what comes in from now on are frames."""
+        self._websocket = websocket
+        self._enter(State.WEBSOCKET)
+
+    def await_close_frame(self) -> None:
+        """Wait for the client's close frame: the server's close frame has been written."""
+        self._end(State.PARTING)
+        if self._site.stopping:
+            # A client that comes back at once must find the port free for the next
+            # server: there is no time to wait for its close frame.
+            self.transport.loseConnection()
+        else:
+            self.transport.resumeProducing()
+
+    # The end
+
+    def _end(self, state: State = State.CLOSING) -> None:
+        self._enter(state)
+        # A producer would keep the transport from closing after the last byte.
+        self.transport.unregisterProducer()
+
+    def close(self) -> None:
+        """Close the connection once everything is written: the other side expects it."""
+        self._end()
+        self.transport.loseConnection()
+
+    def half_close(self) -> None:
+        """Close the server's side, and wait for the other side to close, dropping its bytes."""
+        self._end()
+        self.transport.loseWriteConnection()
+        self.transport.resumeProducing()
+
+    def abort(self) -> None:
+        """End the connection at once; what is not sent yet is lost."""
+        self._enter(State.CLOSING)
+        self.transport.abortConnection()
+
+    def expire(self) -> None:
+        """End the connection, because its state has lasted too long."""
+        self.deadline = None
+        if self.state in _ENDING:
+            self.abort()
+        elif self.state is State.READING_REQUEST:
+            self.refuse(b"408 Request Timeout", b"the request did not come in in time")
+        else:
+            self.close_unless_websocket()
+
+    def close_unless_websocket(self) -> None:
+        """Close the connection, be it between two requests or in the middle of one."""
+        if self._websocket is None and self.state not in _ENDING:
+            self.close()

@@ -1,0 +1,186 @@
+"""
+Everything that lives from listen to stop: the hub, its faces, the outbox and the webhooks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from txpusher.server import _limits as limits
+from txpusher.server._app import App
+from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
+from txpusher.server._core.hub import Hub
+from txpusher.server._core.outputs import Activity, Close, Notify, Output, Peer, Send
+from txpusher.server._core.state import Connection
+from txpusher.server._net.http import ChannelsResource, ChannelsSite
+from txpusher.server._net.outbox import Outbox, text_frame
+from txpusher.server._net.webhooks import WebHookSender
+from txpusher.server._net.websocket import WebSocketResource
+
+log = Logger()
+
+
+class Running:
+    """
+    A server that runs: passes inputs to the hub, and carries the hub's outputs out.
+
+    :param apps: The apps that clients may connect to.
+    :param max_connections: The most WebSocket connections, None for any number.
+    :param reactor: Listens, connects and keeps the time of the hub.
+    :param clock: Returns the time in seconds since the epoch.
+    :param report: Told of every :class:`Activity`.
+    :ivar site: Twisted's site, to be listened with.
+    """
+
+    def __init__(
+        self,
+        apps: Iterable[App],
+        max_connections: int | None,
+        reactor: Any,
+        clock: Callable[[], float],
+        report: Callable[[Activity], None],
+    ) -> None:
+        apps = tuple(apps)
+        self._hub = Hub(apps, max_connections)
+        self._endpoints = Endpoints(self._hub)
+        self._reactor = reactor
+        self._clock = clock
+        self.report = report
+        self._outbox = Outbox(reactor)
+        self._webhooks = WebHookSender(apps, reactor, clock, report)
+        self.site = ChannelsSite(ChannelsResource(self, WebSocketResource(self)), reactor)
+        self._listening: Any = None
+        self._ticks = LoopingCall(self._tick)
+        self._ticks.clock = reactor
+
+    def start(self, listening: Any) -> None:
+        """
+        Begin to keep time.
+
+        :param listening: The port on which the site listens.
+        """
+        self._listening = listening
+        self._ticks.start(1.0, now=False).addErrback(
+            lambda failure: log.failure("The server's clock has stopped", failure=failure)
+        )
+
+    @property
+    def address(self) -> Any:
+        """The address of the port, as Twisted has it."""
+        return self._listening.getHost()
+
+    async def stop(self) -> None:
+        """
+        End every connection, request and retry, within ``limits.STOP_GRACE`` seconds.
+
+        To cancel it ends at once what is left; the port is released all the same.
+        """
+        self._webhooks.stop()
+        grace = self._reactor.callLater(limits.STOP_GRACE, self.site.abort)
+        released = maybeDeferred(self._listening.stopListening)
+        try:
+            await _shielded(released)
+            self.site.stopping = True
+            self._carry_out(self._hub.shutdown())
+            self.site.close_unless_websockets()
+            await self.site.emptied()
+        except CancelledError:
+            # Whoever listens next must find the port free.
+            self.site.abort()
+            await _shielded(released)
+            await self.site.emptied()
+            raise
+        finally:
+            if grace.active():
+                grace.cancel()
+            self._outbox.stop()
+            self._ticks.stop()
+
+    # Inputs from WebSocket connections
+
+    def connected(self, peer: Peer, key: str, protocol: str | None) -> Connection | None:
+        """Accept a WebSocket, and return its connection; None where the hub refuses it."""
+        connection, outputs = self._hub.connect(peer, key, protocol, self._now())
+        self._carry_out(outputs)
+        return connection
+
+    def refuse(self, peer: Peer, code: int, reason: str) -> None:
+        """Refuse a WebSocket that has just been opened."""
+        self._carry_out(self._hub.refuse(peer, code, reason))
+
+    def seen(self, connection: Connection) -> None:
+        """Note that a client has sent something."""
+        connection.seen(self._now())
+
+    def received(self, connection: Connection, message: str) -> None:
+        """Act on a message of a client."""
+        self._carry_out(self._hub.receive(connection, message, self._now()))
+
+    def disconnected(self, connection: Connection) -> None:
+        """Forget a client that is gone."""
+        self._carry_out(self._hub.disconnect(connection))
+
+    def too_slow(self, connection: Connection | None) -> None:
+        """Report that a connection is cut off, because its client does not read."""
+        if connection is not None:
+            self.report(
+                Activity(
+                    "error",
+                    connection.state.app.id,
+                    connection.socket_id,
+                    detail="the client does not read: its connection is aborted",
+                )
+            )
+
+    # Inputs from HTTP
+
+    def answer(
+        self, method: str, path: str, query: str, body: bytes, idempotency_key: str | None
+    ) -> Response:
+        """
+        Answer a request of the HTTP API.
+
+        :param path: The path as it was sent, escapes included.
+        :param query: The query as it was sent.
+        """
+        call = ApiCall(method, path, query, body, self._now(), self._clock(), idempotency_key)
+        response, outputs = self._endpoints.answer(call)
+        self._carry_out(outputs)
+        return response
+
+    # Time and outputs
+
+    def _now(self) -> float:
+        return float(self._reactor.seconds())
+
+    def _tick(self) -> None:
+        self._carry_out(self._hub.tick(self._now()))
+        self.site.sweep()
+
+    def _carry_out(self, outputs: list[Output]) -> None:
+        for output in outputs:
+            if isinstance(output, Send):
+                self._outbox.send(output.to, text_frame(output.message))
+            elif isinstance(output, Close):
+                self._outbox.flush()
+                output.peer.close(output.code, output.reason)
+            elif isinstance(output, Notify):
+                self._webhooks.queue(output)
+            else:
+                self.report(output)
+
+
+def _shielded(deferred: Deferred[Any]) -> Deferred[Any]:
+    """
+    Return a Deferred that fires when *deferred* does, and whose cancelling leaves it alone.
+
+    A port whose own Deferred is cancelled is never released.
+    """
+    waiting: Deferred[Any] = Deferred()
+    deferred.addBoth(waiting.callback)
+    return waiting
