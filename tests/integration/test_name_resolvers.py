@@ -21,7 +21,7 @@ from tests.support.asserting import error_of
 from tests.support.misbehaving import OK, answer_then_close, answering
 from tests.support.observing import timers
 from tests.support.waiting import until, within
-from txpusher import BlockingPusher, HTTPError, RequestTimeoutError, RetryPolicy
+from txpusher import BlockingPusher, HTTPError, RequestTimeoutError, RetryPolicy, TriggerReply
 from txpusher._http.host import installed_resolver
 
 from .proxies import Proxy
@@ -385,7 +385,7 @@ async def test_blocking_calls_in_every_thread_of_the_pool_get_an_answer(
     pusher = connect(server, host="localhost")
     blocking = BlockingPusher.wrap(pusher)
 
-    def work(number: int) -> dict:
+    def work(number: int) -> TriggerReply:
         everyone_is_there.wait(30)
         return blocking.trigger("c", "e", number)
 

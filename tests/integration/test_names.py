@@ -15,7 +15,7 @@ from twisted.internet.threads import deferToThread
 from tests.support.asserting import error_of
 from tests.support.misbehaving import OK, answer_then_close, answering
 from tests.support.waiting import until, within
-from txpusher import BlockingPusher, HTTPError, RequestTimeoutError, RetryPolicy
+from txpusher import BlockingPusher, HTTPError, RequestTimeoutError, RetryPolicy, TriggerReply
 from txpusher._http.host import ThreadResolver
 
 from .test_retries import free_port
@@ -35,7 +35,7 @@ async def test_workers_that_fill_the_pool_get_their_names_looked_up(serve, conne
     pusher = connect(server, host="localhost", timeout=30, connect_timeout=30)
     blocking = BlockingPusher.wrap(pusher)
 
-    def work(number: int) -> dict:
+    def work(number: int) -> TriggerReply:
         if number < size:
             everyone_is_there.wait(30)
         return blocking.trigger("c", "e", number)

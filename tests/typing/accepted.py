@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import treq
 from treq.client import HTTPClient
 from treq.testing import StubTreq
 from twisted.internet import reactor
@@ -26,14 +25,17 @@ import txpusher
 from txpusher import (
     Attempt,
     BatchPublisher,
+    BatchReply,
     BlockingBatchPublisher,
     BlockingChannel,
     BlockingPusher,
     Channel,
+    ChannelInfoReply,
     Event,
     Pusher,
     PusherError,
     RetryPolicy,
+    TriggerReply,
     WebHook,
 )
 
@@ -76,8 +78,20 @@ def clients(
 async def operations(pusher: Pusher, request: IRequest) -> None:
     """What the operations return."""
     deferred = pusher.trigger(["a", "b"], "event", {"hello": "world"}, socket_id="1.2")
+    assert_type(deferred, Deferred[TriggerReply])
     deferred.addCallbacks(print, tell)
+    events: list[Event | Mapping[str, Any]] = [Event("a", "event", 1), {"channel": "a"}]
+    assert_type(await pusher.trigger_batch(events), BatchReply)
     await pusher.trigger_batch([Event("a", "event", 1), {"channel": "a", "name": "b"}])
+    assert_type(await pusher.send_to_user("7", "event", None), TriggerReply)
+    for name, channel in (await pusher.channels(info="user_count"))["channels"].items():
+        assert_type(name, str)
+        print(channel.get("user_count"))
+    assert_type(await pusher.channel_info("a", ["user_count"]), ChannelInfoReply)
+    assert_type((await pusher.channel_users("presence-a"))["users"][0]["id"], str)
+    assert_type(await pusher.get("/channels"), dict[str, Any])
+    assert_type(await pusher.request("POST", "/events", body={}), dict[str, Any])
+    assert_type(pusher.sign("GET", "/channels"), str)
     assert_type(pusher["a"], Channel)
     assert_type(pusher.channel("a"), Channel)
     assert_type(pusher.authenticate("private-a", "1.2"), dict[str, str])
@@ -98,6 +112,7 @@ async def publishers(pusher: Pusher) -> None:
 def blocking(pusher: BlockingPusher) -> None:
     """What the blocking operations return."""
     assert_type(pusher["a"], BlockingChannel)
+    assert_type(pusher.trigger("a", "event", None), TriggerReply)
     with BlockingBatchPublisher(pusher) as publisher:
         assert_type(publisher, BlockingBatchPublisher)
 
@@ -108,13 +123,3 @@ def errors(error: PusherError) -> None:
     if isinstance(error, txpusher.APIError):
         assert_type(error.status, int)
         assert_type(error.body, str)
-
-
-def stays_a_deferred(pusher: Pusher) -> Deferred[Mapping[str, Any]]:
-    """A reply is a Deferred of a mapping."""
-
-    async def ask() -> Mapping[str, Any]:
-        await treq.get("http://127.0.0.1/")
-        return await pusher.channels(info="user_count")
-
-    return Deferred.fromCoroutine(ask())

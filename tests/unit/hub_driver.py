@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from tests.support.credentials import KEY, SECRET
@@ -89,15 +90,17 @@ class Driver:
     def webhooks(self, name: str) -> list[dict[str, Any]]:
         return [event for event in self.notified if event["name"] == name]
 
-    def carry_out(self, outputs: list[Output]) -> None:
+    def carry_out(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
             if isinstance(output, Send):
-                for browser in output.to:
+                browsers: Iterable[Any] = output.to
+                for browser in browsers:
                     assert browser.closed is None, "sent to a connection that has ended"
                     browser.messages.append(json.loads(output.message))
             elif isinstance(output, Close):
-                assert output.peer.closed is None
-                output.peer.closed = (output.code, output.reason)
+                peer: Any = output.peer
+                assert peer.closed is None
+                peer.closed = (output.code, output.reason)
             elif isinstance(output, Notify):
                 self.notified.append(dict(output.event))
             else:

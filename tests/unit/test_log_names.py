@@ -15,7 +15,7 @@ def records():
     """What any handler gets, once the names are set; nothing of it stays."""
     kept = []
     handler = logging.Handler()
-    handler.emit = kept.append
+    handler.emit = kept.append  # type: ignore[method-assign, assignment]
     root, twisted = logging.getLogger(), logging.getLogger("twisted")
     filters, levels = twisted.filters[:], (root.level, logging.getLogger("txpusher").level)
     root.addHandler(handler)

@@ -181,7 +181,7 @@ def test_a_small_audience_is_served_at_once() -> None:
 def test_events_of_one_round_go_to_a_large_audience_in_one_write() -> None:
     clock = Clock()
     outbox = Outbox(clock)
-    peers = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
+    peers: Any = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
     for text in (b"1", b"2", b"3"):
         outbox.send(peers, text)
     assert peers[0].writes == []
@@ -195,7 +195,7 @@ def test_events_of_one_round_go_to_a_large_audience_in_one_write() -> None:
 def test_the_order_is_kept_between_audiences() -> None:
     clock = Clock()
     outbox = Outbox(clock)
-    peers = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
+    peers: Any = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
     others = Audience(list(peers))
     outbox.send(peers, b"1")
     outbox.send(others, b"2")
@@ -209,7 +209,7 @@ def test_the_order_is_kept_between_audiences() -> None:
 def test_what_gathers_is_bounded() -> None:
     clock = Clock()
     outbox = Outbox(clock)
-    peers = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
+    peers: Any = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
     for _ in range(3):
         outbox.send(peers, b"x" * (MAX_BYTES // 2))
     assert [len(write) for write in peers[0].writes] == [MAX_BYTES]
@@ -218,7 +218,7 @@ def test_what_gathers_is_bounded() -> None:
 def test_a_stopped_outbox_has_sent_all_and_leaves_nothing() -> None:
     clock = Clock()
     outbox = Outbox(clock)
-    peers = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
+    peers: Any = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
     outbox.send(peers, b"1")
     outbox.stop()
     assert peers[0].writes == [b"1"]
