@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING
 from txpusher._version import __version__
 
 if TYPE_CHECKING:
+    from txpusher._blocking_publisher import (
+        BlockingBatchPublisher as BlockingBatchPublisher,
+    )
     from txpusher._channel import Channel as Channel
     from txpusher._default import (
         authenticate as authenticate,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
         Attempt as Attempt,
         Stats as Stats,
     )
+    from txpusher._publication import Published as Published
     from txpusher._reply import (
         BatchReply as BatchReply,
         ChannelInfoReply as ChannelInfoReply,
@@ -56,7 +60,6 @@ if TYPE_CHECKING:
     )
     from txpusher._webhook import WebHook as WebHook
     from txpusher.blocking import (
-        BlockingBatchPublisher as BlockingBatchPublisher,
         BlockingChannel as BlockingChannel,
         BlockingPusher as BlockingPusher,
     )
@@ -89,6 +92,7 @@ if TYPE_CHECKING:
 
 #: The public names of each module, as the imports above have them.
 _NAMES = {
+    "txpusher._blocking_publisher": ("BlockingBatchPublisher",),
     "txpusher._channel": ("Channel",),
     "txpusher._default": (
         "authenticate",
@@ -112,6 +116,7 @@ _NAMES = {
     ),
     "txpusher._event": ("Event",),
     "txpusher._http.stats": ("Attempt", "Stats"),
+    "txpusher._publication": ("Published",),
     "txpusher._reply": (
         "BatchReply",
         "ChannelInfoReply",
@@ -120,7 +125,7 @@ _NAMES = {
         "TriggerReply",
     ),
     "txpusher._webhook": ("WebHook",),
-    "txpusher.blocking": ("BlockingBatchPublisher", "BlockingChannel", "BlockingPusher"),
+    "txpusher.blocking": ("BlockingChannel", "BlockingPusher"),
     "txpusher.client": ("Pusher",),
     "txpusher.config": ("Config",),
     "txpusher.errors": (

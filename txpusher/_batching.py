@@ -1,239 +1,394 @@
 """
 Which events travel together, and when: events in, batches out, outcomes in.
 
-No I/O, no Deferred, no clock: :mod:`txpusher.publisher` sends what is due here
-and says what came of it.
+The scheduler does no I/O and knows neither Deferreds nor a clock:
+:mod:`txpusher._batch_sender` sends the batches that are due here, and reports what came
+of them.
 
-An idle scheduler gives an event out at once.  While batches are on their way,
-events gather: a full batch is due as soon as there is room for one more, what
-has gathered is due when a batch has come back.  Where order matters, a channel
-with events on their way has a closed lane: its next events wait until those
-have been accepted or have failed.
+An idle scheduler gives out an event at once, unless it lingers.  While batches are in
+flight, events gather: a full batch is due as soon as one more batch may be in flight, and
+everything that has gathered is due when a batch has returned.  Where order matters, a
+channel has events in one batch at a time: its next events wait until those have been
+accepted or have failed.
 """
 
 from __future__ import annotations
 
+import enum
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
-#: Cancelled events that a lane keeps, besides as many as it has live ones.
+from txpusher.errors import APIError
+
+#: Cancelled events that a queue keeps, besides as many as it has live ones.
 _MOST_CANCELLED = 32
 
+#: ``{"batch":[`` and ``]}``, less the comma that the last event does not need.
+_ENVELOPE_BYTES = 11
 
-class Ticket:
+#: The statuses by which a server refuses a batch for the content of one of its events.
+#: Such a batch is split until only the event at fault fails.
+#:
+#: * 400: Pusher's and soketi's answer to an event over a limit; soketi sends it with a 200.
+#: * 406: the answer of ModSecurity and of firewalls like it to a text that they dislike.
+#:   The headers of txpusher never change, so a 406 is about the body.
+#: * 413: the body is too large for the server or for a proxy; half of it may not be.
+#: * 422: Laravel's (Reverb's) answer to an event that does not validate.
+#:
+#: Not among them, because each part of the batch would be refused likewise: 401 and 404
+#: (the app), 407 (the proxy), 415 and 431 (headers, which are the same in each request),
+#: 429 (too fast: more requests make it worse), 5xx (the server may have acted).
+CONTENT_STATUSES = frozenset({400, 406, 413, 422})
+
+
+def is_about_content(error: BaseException) -> bool:
     """
-    One event, from when it is offered until its outcome is known.
+    Tell whether *error* refuses a batch for the content of an event.
 
-    The caller's own class, derived from this one, holds what it has to know.
+    A 403 does so where it brings an HTML page: a firewall wrote it.  Channels servers say
+    403 in plain text or JSON, of an app that is disabled or over its quota.
+    """
+    if not isinstance(error, APIError):
+        return False
+    if error.status == 403:
+        return error.body.lstrip()[:1] == "<"
+    return error.status in CONTENT_STATUSES
 
-    :param item: The event as JSON.
-    :ivar item: The same, empty once it is not needed any more.
-    :ivar live: False once the event is settled or cancelled.
-    :ivar waiting: False once the event has gone out in a batch.
+
+class EventState(enum.Enum):
+    """Where an event is."""
+
+    #: In the queue of its channel.
+    WAITING = enum.auto()
+    #: Given out in a batch whose outcome is not known.
+    IN_FLIGHT = enum.auto()
+    #: Accepted, failed or cancelled.
+    OVER = enum.auto()
+
+
+_WAITING, _IN_FLIGHT, _OVER = EventState
+
+
+class QueuedEvent:
+    """
+    One event, from the moment it is offered until its outcome is known.
+
+    The caller derives a class of its own that holds what has to be told of the outcome.
+
+    :ivar encoded: The event as JSON; empty once it is not needed any more.
+    :ivar state: Where the event is.
     """
 
-    __slots__ = ("_lane", "item", "live", "waiting")
+    __slots__ = ("_queue", "encoded", "state")
 
-    _lane: _Lane[Any]
+    _queue: ChannelQueue[Any]
 
-    def __init__(self, item: bytes) -> None:
-        self.item = item
-        self.live = True
-        self.waiting = True
+    def __init__(self, encoded: bytes) -> None:
+        self.encoded = encoded
+        self.state = _WAITING
+
+    def enter(self, queue: ChannelQueue[Any]) -> None:
+        """Remember the *queue* in which the event waits."""
+        self._queue = queue
+
+    @property
+    def queue(self) -> ChannelQueue[Any]:
+        """The queue that the event entered."""
+        return self._queue
+
+    def end(self) -> None:
+        """Let go of the JSON: the event is accepted, has failed or is cancelled."""
+        self.state = _OVER
+        self.encoded = b""
 
 
-T = TypeVar("T", bound=Ticket)
+T = TypeVar("T", bound=QueuedEvent)
 
 
-class _Lane(Generic[T]):
-    """The waiting events of one channel, or of all where order does not matter."""
+class ChannelQueue(Generic[T]):
+    """
+    The waiting events of one channel, or of all channels where order does not matter.
 
-    __slots__ = ("closed", "count", "name", "waiting")
+    :ivar waiting: The events, oldest first; some of them may have been cancelled.
+    :ivar live: How many of them have not been cancelled.
+    :ivar size: The bytes of the live events in a body, a comma after each.
+    :ivar in_flight: Whether a batch with events of this channel is in flight.
+    """
+
+    __slots__ = ("in_flight", "live", "name", "size", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.waiting: deque[T] = deque()
-        #: How many of them are live.
-        self.count = 0
-        self.closed = False
+        self.live = 0
+        self.size = 0
+        self.in_flight = False
+
+    def discard(self, size: int) -> None:
+        """Count a cancelled event out; drop the cancelled ones once they are too many."""
+        self.live -= 1
+        self.size -= size
+        if not self.live:
+            self.waiting.clear()
+        elif len(self.waiting) > 2 * self.live + _MOST_CANCELLED:
+            self.waiting = deque(event for event in self.waiting if event.state is _WAITING)
+
+    def take_into(self, events: list[T], most: int, most_bytes: int) -> int:
+        """
+        Move live events to the end of *events*, as many as fit.
+
+        :param most: The most events of a batch.
+        :param most_bytes: The most bytes of a batch; its first event is taken anyway.
+        :return: The bytes that the events need.
+        """
+        waiting = self.waiting
+        taken = used = 0
+        while waiting and len(events) < most:
+            event = waiting[0]
+            if event.state is _WAITING:
+                size = len(event.encoded) + 1
+                if used + size > most_bytes and events:
+                    break
+                used += size
+                taken += 1
+                event.state = _IN_FLIGHT
+                events.append(event)
+            waiting.popleft()
+        self.live -= taken
+        self.size -= used
+        if not self.live:
+            # Cancelled events know the queue, which would keep them: a cycle.
+            waiting.clear()
+        return used
 
 
 class Batch(Generic[T]):
     """
     Events to be sent in one request, first to last.
 
-    :ivar tickets: The events, all live when the batch was made.
+    :ivar events: The events, none of them over when the batch was made.
+    :ivar queues: The queues that wait for the batch.
+    :ivar parts: The events that a split has put off until this part is settled.
     """
 
-    __slots__ = ("_lanes", "_rest", "tickets")
+    __slots__ = ("events", "parts", "queues")
 
-    def __init__(self, tickets: list[T], lanes: list[_Lane[T]], rest: list[list[T]]) -> None:
-        self.tickets = tickets
-        self._lanes = lanes
-        # What a split has put off until this part is settled.
-        self._rest = rest
+    def __init__(
+        self, events: list[T], queues: list[ChannelQueue[T]], parts: list[list[T]]
+    ) -> None:
+        self.events = events
+        self.queues = queues
+        self.parts = parts
 
 
 class Scheduler(Generic[T]):
     """
+    Decides which events go out together, and when.
+
     :param batch_size: The most events in a batch.
-    :param max_in_flight: The most batches on their way.
+    :param max_in_flight: The most batches in flight.
     :param ordered: Whether the events of a channel keep their order.
-    :ivar pending: Events that wait.
-    :ivar in_flight: Batches on their way, those whose split goes on included.
+    :param batch_bytes: The most bytes of the body of a batch, or None for any number.  A
+        larger event travels alone.
+    :param lingers: Whether an idle scheduler keeps events that do not fill a batch, until
+        :meth:`hurry` is called.
+    :ivar pending: How many events wait.
+    :ivar in_flight: How many batches are in flight.  A batch that was split counts as one
+        until its last part is settled.
     """
 
-    def __init__(self, *, batch_size: int, max_in_flight: int, ordered: bool) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int,
+        max_in_flight: int,
+        ordered: bool,
+        batch_bytes: int | None = None,
+        lingers: bool = False,
+    ) -> None:
         self._batch_size = batch_size
+        self._batch_bytes = (
+            sys.maxsize if batch_bytes is None else batch_bytes - _ENVELOPE_BYTES
+        )
         self._max_in_flight = max_in_flight
         self._ordered = ordered
-        self._lanes: dict[str, _Lane[T]] = {}
-        #: Those that are open and have something to give.
-        self._open: OrderedDict[_Lane[T], None] = OrderedDict()
+        self._lingers = lingers
+        self._queues: dict[str, ChannelQueue[T]] = {}
+        #: The queues from which an event may go out, the longest waiting first.
+        self._ready: OrderedDict[ChannelQueue[T], None] = OrderedDict()
         self._split: list[Batch[T]] = []
-        #: Waiting events whose lane is open.
+        #: Live events of the ready queues, and their bytes.
         self._available = 0
-        self._one_came_back = False
+        self._available_bytes = 0
+        #: Whether what has gathered is due before it fills a batch.
+        self._gathered_is_due = False
         self.pending = 0
         self.in_flight = 0
 
     @property
     def room(self) -> int:
-        """How many events could go out at once."""
+        """How many events could go out at once, were none of their channels in flight."""
         return (self._max_in_flight - self.in_flight) * self._batch_size
 
-    def add(self, channel: str, ticket: T) -> None:
+    @property
+    def lingering(self) -> bool:
+        """Whether events wait for nothing but more events."""
+        return self._available > 0 and not self.in_flight
+
+    def add(self, channel: str, event: T) -> None:
         """Offer an event."""
         name = channel if self._ordered else ""
-        lane = self._lanes.get(name)
-        if lane is None:
-            lane = self._lanes[name] = _Lane(name)
-        ticket._lane = lane
-        lane.waiting.append(ticket)
-        lane.count += 1
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = ChannelQueue(name)
+        event.enter(queue)
+        size = len(event.encoded) + 1
+        queue.waiting.append(event)
+        queue.live += 1
+        queue.size += size
         self.pending += 1
-        if not lane.closed:
+        if not queue.in_flight:
             self._available += 1
-            self._open[lane] = None
+            self._available_bytes += size
+            self._ready[queue] = None
 
-    def cancel(self, ticket: T) -> None:
-        """Forget an event; one on its way travels on, its outcome ignored."""
-        if not ticket.live:
+    def cancel(self, event: T) -> None:
+        """Forget an event; one in flight travels on, and its outcome is ignored."""
+        if event.state is _IN_FLIGHT:
+            # Its JSON stays: the batch may not have been sent yet.
+            event.state = _OVER
+        if event.state is _OVER:
             return
-        ticket.live = False
-        if not ticket.waiting:
-            return
-        lane = ticket._lane
-        lane.count -= 1
+        queue, size = event.queue, len(event.encoded) + 1
+        event.end()
+        queue.discard(size)
         self.pending -= 1
-        ticket.item = b""
-        if not lane.closed:
+        if not queue.in_flight:
             self._available -= 1
-            if not lane.count:
-                del self._open[lane], self._lanes[lane.name]
-        if not lane.count:
-            lane.waiting.clear()
-        elif len(lane.waiting) > 2 * lane.count + _MOST_CANCELLED:
-            lane.waiting = deque(one for one in lane.waiting if one.live)
+            self._available_bytes -= size
+            if not queue.live:
+                del self._ready[queue], self._queues[queue.name]
 
-    def due(self, *, hurry: bool = False) -> list[Batch[T]]:
-        """
-        The batches to send now.  To be asked after each change.
+    def waiting(self) -> list[T]:
+        """List the events that wait, in no particular order of their channels."""
+        queues = list(self._queues.values())
+        return [e for queue in queues for e in queue.waiting if e.state is _WAITING]
 
-        :param hurry: Whether what has gathered is due before it is a full batch.
-        """
+    def hurry(self) -> None:
+        """Make everything that has gathered due, whether it fills a batch or not."""
+        self._gathered_is_due = True
+
+    def due(self) -> list[Batch[T]]:
+        """Give out the batches to send now.  To be asked after each change."""
         batches, self._split = self._split, []
-        size = self._batch_size
         while (
             self._available
             and self.in_flight < self._max_in_flight
-            and (hurry or self._available >= size or not self.in_flight or self._one_came_back)
+            and (
+                self._gathered_is_due
+                or self._available >= self._batch_size
+                or self._available_bytes > self._batch_bytes
+                or not (self.in_flight or self._lingers)
+            )
         ):
             self.in_flight += 1
-            batches.append(self._take(size))
-        self._one_came_back = False
+            batches.append(self._take())
+        self._gathered_is_due = False
         return batches
 
     def accepted(self, batch: Batch[T]) -> list[tuple[int, T]]:
-        """The server has acted on a batch: its live events, each with its place in it."""
-        settled = [entry for entry in enumerate(batch.tickets) if entry[1].live]
-        self._settle(ticket for _, ticket in settled)
-        self._go_on(batch)
+        """
+        Record that the server has acted on a batch.
+
+        :return: The events that are not over, each with its place in the batch.
+        """
+        settled = [entry for entry in enumerate(batch.events) if entry[1].state is _IN_FLIGHT]
+        for _, event in settled:
+            event.end()
+        self._next_part(batch)
         return settled
 
     def failed(self, batch: Batch[T]) -> list[T]:
-        """A batch came to nothing: the events that fail."""
-        failed = [ticket for ticket in batch.tickets if ticket.live]
-        self._settle(failed)
-        self._go_on(batch)
+        """
+        Record that a batch came to nothing.
+
+        :return: The events that fail.
+        """
+        failed = [event for event in batch.events if event.state is _IN_FLIGHT]
+        for event in failed:
+            event.end()
+        self._next_part(batch)
         return failed
 
     def rejected(self, batch: Batch[T]) -> list[T]:
         """
-        The server refused a batch for what is in it, and acted on none of it.
+        Record that the server refused a batch for its content, and acted on none of it.
 
-        :return: The events that fail: the one of a batch of one; none of a
+        :return: The events that fail: the one event of a batch of one; no event of a
             larger batch, whose halves are due in its place, one after the other.
         """
-        tickets = [ticket for ticket in batch.tickets if ticket.live]
-        if len(batch.tickets) == 1:
+        if len(batch.events) == 1:
             return self.failed(batch)
-        middle = (len(tickets) + 1) // 2
-        batch._rest[:0] = [tickets[:middle], tickets[middle:]]
-        self._go_on(batch)
+        events = [event for event in batch.events if event.state is _IN_FLIGHT]
+        middle = (len(events) + 1) // 2
+        batch.parts[:0] = [events[:middle], events[middle:]]
+        self._next_part(batch)
         return []
 
-    def _take(self, size: int) -> Batch[T]:
-        tickets: list[T] = []
-        lanes: list[_Lane[T]] = []
-        while len(tickets) < size and self._open:
-            lane = next(iter(self._open))
-            self._take_from(lane, size - len(tickets), tickets)
+    def _take(self) -> Batch[T]:
+        """Make a batch of the events of the ready queues, as many as fit."""
+        events: list[T] = []
+        queues: list[ChannelQueue[T]] = []
+        space = self._batch_bytes
+        while len(events) < self._batch_size and self._ready:
+            queue = next(iter(self._ready))
+            before = len(events)
+            used = queue.take_into(events, self._batch_size, space)
+            if len(events) == before:
+                break
+            space -= used
+            self.pending -= len(events) - before
+            self._available -= len(events) - before
+            self._available_bytes -= used
             if self._ordered:
-                lane.closed = True
-                self._available -= lane.count
-                lanes.append(lane)
-                del self._open[lane]
-            elif not lane.count:
-                del self._open[lane], self._lanes[lane.name]
-        return Batch(tickets, lanes, [])
+                queue.in_flight = True
+                queues.append(queue)
+                self._available -= queue.live
+                self._available_bytes -= queue.size
+                del self._ready[queue]
+            elif not queue.live:
+                del self._ready[queue], self._queues[queue.name]
+            else:
+                break
+        return Batch(events, queues, [])
 
-    def _take_from(self, lane: _Lane[T], room: int, tickets: list[T]) -> None:
-        waiting = lane.waiting
-        taken = 0
-        while waiting and taken < room:
-            ticket = waiting.popleft()
-            if ticket.live:
-                ticket.waiting = False
-                tickets.append(ticket)
-                taken += 1
-        lane.count -= taken
-        if not lane.count:
-            # What is cancelled knows the lane: a cycle, were it to stay.
-            waiting.clear()
-        self.pending -= taken
-        self._available -= taken
-
-    def _settle(self, tickets: Iterable[Ticket]) -> None:
-        for ticket in tickets:
-            ticket.live = False
-            ticket.item = b""
-
-    def _go_on(self, batch: Batch[T]) -> None:
-        """Give out the next part of a split batch; after the last, open its lanes."""
-        rest = batch._rest
-        while rest:
-            tickets = [ticket for ticket in rest.pop(0) if ticket.live]
-            if tickets:
-                self._split.append(Batch(tickets, batch._lanes, rest))
+    def _next_part(self, batch: Batch[T]) -> None:
+        """Give out the next part of a split batch; after the last, free its channels."""
+        parts = batch.parts
+        while parts:
+            events = [event for event in parts.pop(0) if event.state is _IN_FLIGHT]
+            if events:
+                self._split.append(Batch(events, batch.queues, parts))
                 return
         self.in_flight -= 1
-        self._one_came_back = True
-        for lane in batch._lanes:
-            lane.closed = False
-            if lane.count:
-                self._available += lane.count
-                self._open[lane] = None
+        self._gathered_is_due = True
+        for queue in batch.queues:
+            queue.in_flight = False
+            if queue.live:
+                self._available += queue.live
+                self._available_bytes += queue.size
+                self._ready[queue] = None
             else:
-                del self._lanes[lane.name]
+                del self._queues[queue.name]
+
+
+def wants_attributes(events: Iterable[QueuedEvent]) -> bool:
+    """
+    Tell whether one of the *events* asked for attributes (``info``).
+
+    Within the data of an event each quotation mark is escaped, so the member cannot be
+    mistaken.
+    """
+    return any(b',"info":' in event.encoded for event in events)

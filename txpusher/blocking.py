@@ -1,6 +1,5 @@
 """
-:class:`BlockingPusher` and :class:`BlockingBatchPublisher`: the operations of a client
-and of a publisher as blocking calls, for threads.
+:class:`BlockingPusher`: the operations of a client as blocking calls, for threads.
 
 How a call gets to the reactor's thread and back is :mod:`txpusher._reactor_thread`'s.
 """
@@ -8,19 +7,15 @@ How a call gets to the reactor's thread and back is :mod:`txpusher._reactor_thre
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, ParamSpec
-
-from twisted.python.failure import Failure
 
 from txpusher._channel import Channel, log_quietly, users_in
 from txpusher._event import Event
 from txpusher._offline import OfflineOperations
-from txpusher._reactor_thread import call_in_reactor, check_thread, wait_for, wait_for_query
+from txpusher._reactor_thread import reactor_thread, wait_for, wait_for_query
 from txpusher._request import ApiRequest, build_request
 from txpusher.client import Pusher
-from txpusher.errors import BlockingCallError, ConfigurationError, PusherError
-from txpusher.publisher import BatchPublisher
+from txpusher.errors import BlockingCallError, ConfigurationError
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -92,6 +87,11 @@ class BlockingPusher(OfflineOperations):
         super().__init__(pusher.config, pusher.clock)
         self._pusher = pusher
 
+    @property
+    def client(self) -> Pusher:
+        """The client that sends, as the package's own modules use it."""
+        return self._pusher
+
     @classmethod
     def from_url(cls, url: str, **options: Unpack[ClientOptions]) -> Self:
         """
@@ -123,7 +123,7 @@ class BlockingPusher(OfflineOperations):
     def _send(
         self, build: Callable[P, ApiRequest], *arguments: P.args, **options: P.kwargs
     ) -> Any:
-        check_thread()
+        reactor_thread.check()
         # In the caller's thread: what an iterable does there may be long, or bound to
         # it, and encoding is not for the reactor to wait for.
         request = build_request(build, *arguments, **options)
@@ -384,101 +384,3 @@ class BlockingChannel:
         :return: ``{"auth": ..., "channel_data"?: ..., "shared_secret"?: ...}``.
         """
         return self._channel.authenticate(socket_id, custom_data)
-
-
-class BlockingBatchPublisher:
-    """
-    :class:`BatchPublisher` for threads, of which many may share one.
-
-    ::
-
-        with BlockingBatchPublisher(blocking_pusher) as publisher:
-            futures = [publisher.submit("prices", "tick", price) for price in prices]
-
-    :param pusher: The client to send with; it stays open.
-    :param max_pending: See :class:`BatchPublisher`.
-    :param ordered: See :class:`BatchPublisher`.
-    """
-
-    def __init__(
-        self, pusher: BlockingPusher, *, max_pending: int = 100_000, ordered: bool = True
-    ) -> None:
-        if not isinstance(pusher, BlockingPusher):
-            raise ConfigurationError(
-                f"pusher must be a BlockingPusher, not a {type(pusher).__name__}"
-            )
-        self._publisher = BatchPublisher(
-            pusher._pusher, max_pending=max_pending, ordered=ordered
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def trigger(
-        self,
-        channel: str,
-        event: str,
-        data: Any,
-        *,
-        socket_id: str | None = None,
-        info: str | Iterable[str] | None = None,
-    ) -> Reply:
-        """:meth:`BatchPublisher.trigger`, waiting until the event is accepted."""
-        check_thread()
-        publisher = self._publisher
-        # In the caller's thread, as for BlockingPusher.
-        item = publisher._item(channel, event, data, socket_id, info)
-        return wait_for(publisher._offer, channel, item)
-
-    def submit(
-        self,
-        channel: str,
-        event: str,
-        data: Any,
-        *,
-        socket_id: str | None = None,
-        info: str | Iterable[str] | None = None,
-    ) -> Future[Reply]:
-        """
-        :meth:`BatchPublisher.trigger` without waiting.
-
-        :return: A Future of the reply, or of the error.
-        :raises BlockingCallError: Here the result could never arrive.
-        :raises ClosedError: The reactor has stopped.
-        """
-        check_thread()
-        future: Future[Reply] = Future()
-        future.set_running_or_notify_cancel()
-        publisher = self._publisher
-        try:
-            item = publisher._item(channel, event, data, socket_id, info)
-        except PusherError as error:
-            # Without the frames, which know the future: it would wait for the collector.
-            future.set_exception(error.with_traceback(None))
-            return future
-
-        def begin() -> None:
-            publisher._offer(channel, item).addBoth(settle)
-
-        def settle(outcome: Reply | Failure) -> None:
-            if future.done():
-                # The reactor is stopping, and has failed it.
-                return
-            if isinstance(outcome, Failure):
-                future.set_exception(outcome.value)
-            else:
-                future.set_result(outcome)
-
-        call_in_reactor(begin, future)
-        return future
-
-    def flush(self) -> None:
-        """:meth:`BatchPublisher.flush`."""
-        wait_for_query(self._publisher.flush)
-
-    def close(self) -> None:
-        """:meth:`BatchPublisher.close`."""
-        wait_for_query(self._publisher.close)

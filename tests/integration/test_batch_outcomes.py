@@ -76,11 +76,12 @@ class TestParts:
     def outcomes(self, serve, connect):
         """What the two events fire with that are answered with *value* as JSON."""
 
-        async def publish(value):
+        async def publish(value, info=None):
             answers = answering(reply(200, "{}"), reply(200, json.dumps(value)))
             publisher = BatchPublisher(connect(serve(answers)))
             publisher.trigger("first", "e", "d")
-            events = [publisher.trigger(name, "e", "d") for name in "ab"]
+            events = [publisher.trigger("a", "e", "d", info=info)]
+            events.append(publisher.trigger("b", "e", '"info":'))
             return await within(gatherResults(events))
 
         return publish
@@ -107,17 +108,33 @@ class TestParts:
         assert await outcomes(value) == expected
         assert self.warnings(log) == []
 
-    @pytest.mark.parametrize(
-        "batch",
-        [[], [{"user_count": 1}], [{"user_count": 1}] * 3, {"0": {"user_count": 1}}, "ab", 0],
+    MISFITS = (
+        [],
+        [{"user_count": 1}],
+        [{"user_count": 1}] * 3,
+        {"0": {"user_count": 1}},
+        {},
+        "ab",
+        0,
     )
+
+    @pytest.mark.parametrize("batch", MISFITS)
     @pytest_twisted.ensureDeferred
-    async def test_what_does_not_fit_is_nobodys_and_logged(self, outcomes, log, batch):
-        assert await outcomes({"batch": batch}) == [{}, {}]
+    async def test_lost_attributes_are_logged(self, outcomes, log, batch):
+        assert await outcomes({"batch": batch}, info="user_count") == [{}, {}]
         [event] = self.warnings(log)
         assert event["log_namespace"] == "txpusher"
-        text = "a reply does not fit its batch: the events' own parts are lost"
-        assert event["log_format"] == text
+        assert event["log_format"] == (
+            "a reply does not fit its batch: the attributes that its events asked for are lost"
+        )
+
+    @pytest.mark.parametrize("batch", MISFITS)
+    @pytest_twisted.ensureDeferred
+    async def test_reply_is_not_logged_where_no_event_asked_for_attributes(
+        self, outcomes, log, batch
+    ):
+        assert await outcomes({"batch": batch}) == [{}, {}]
+        assert self.warnings(log) == []
 
 
 class TestErrors:
@@ -211,4 +228,4 @@ class TestSettling:
         gate.is_open = True
         await within(closed)
         assert order == ["event", "first", "second", "third"]
-        assert await within(publisher.flush()) is None
+        assert await within(publisher.flush()) == 0

@@ -336,6 +336,10 @@ async def test_threads_share_a_blocking_publisher(server):
     ("name", "value", "kind"),
     [
         ("max_pending", -1, "a whole number >= 0"),
+        ("linger", -1, "a number of seconds >= 0"),
+        ("linger", None, "a number of seconds >= 0"),
+        ("max_batch_bytes", 0, "a whole number >= 1 or None"),
+        ("max_batch_bytes", 1e4, "a whole number >= 1 or None"),
         ("max_pending", 1.5, "a whole number >= 0"),
         ("max_pending", True, "a whole number >= 0"),
         ("max_pending", "5", "a whole number >= 0"),
@@ -356,7 +360,7 @@ def test_what_holds_where_nothing_is_said(kind):
 
 
 def test_the_two_publishers_are_not_mixed_up():
-    text = "a Pusher, not a BlockingPusher; for threads there is BlockingBatchPublisher$"
+    text = "a Pusher, not the BlockingPusher .*; for threads there is BlockingBatchPublisher$"
     with pytest.raises(ConfigurationError, match=text):
         BatchPublisher(BlockingPusher("3", "k", "s"))
     with pytest.raises(ConfigurationError, match="BlockingPusher"):

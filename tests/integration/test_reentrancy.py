@@ -123,7 +123,7 @@ class TestMaxPendingOfAPublisher:
         await within(event)
         assert await within(gatherResults(more[:2])) == [{}, {}]
         error = await error_of(more[2], QueueFullError)
-        assert str(error) == "0 events are waiting already, max_pending is 0"
+        assert str(error) == "2 events are waiting already, max_pending is 0"
         assert len(server.requests) == 2
 
     @pytest.mark.parametrize("most", [0, 2])

@@ -8,12 +8,12 @@ fails for another, no limit is passed, none waits that could go out.
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from txpusher._batching import Scheduler, Ticket
+from txpusher._batching import EventState, QueuedEvent, Scheduler
 
 CHANNELS = "abcd"
 
 
-class Event(Ticket):
+class Event(QueuedEvent):
     """An event with a channel and a number, which the server takes or does not."""
 
     def __init__(self, channel, number, culprit):
@@ -80,9 +80,9 @@ class Model:
     def cancel(self, action, number):
         events = [event for event in self.events if not event.ends]
         if action != "cancel":
-            events = [event for event in events if not event.waiting]
+            events = [event for event in events if event.state is not EventState.WAITING]
         if action == "cancel behind":
-            flying = {event for batch, _ in self.flying for event in batch.tickets}
+            flying = {event for batch, _ in self.flying for event in batch.events}
             events = [event for event in events if event not in flying]
         if events:
             event = events[number % len(events)]
@@ -95,32 +95,34 @@ class Model:
         before = self.scheduler.in_flight
         if action == "fail":
             ended = self.scheduler.failed(batch)
-        elif any(event.culprit for event in batch.tickets):
+        elif any(event.culprit for event in batch.events):
             ended = self.scheduler.rejected(batch)
-            assert all(event.culprit and len(batch.tickets) == 1 for event in ended)
+            assert all(event.culprit and len(batch.events) == 1 for event in ended)
         else:
-            self.acted_on += batch.tickets
+            self.acted_on += batch.events
             accepted = self.scheduler.accepted(batch)
-            assert all(batch.tickets[place] is event for place, event in accepted)
+            assert all(batch.events[place] is event for place, event in accepted)
             ended = [event for _, event in accepted]
         for event in ended:
             event.ends.append("failed" if action == "fail" else "answered")
-            assert event.item == b""
+            assert event.encoded == b""
         came_back = self.scheduler.in_flight < before
         self.split = None if came_back else whole
         return came_back
 
     def send(self, hurry, came_back):
-        for batch in self.scheduler.due(hurry=hurry):
+        if hurry:
+            self.scheduler.hurry()
+        for batch in self.scheduler.due():
             # What is no full batch waits for more to come, while there is time.
-            full = len(batch.tickets) == self.batch_size
+            full = len(batch.events) == self.batch_size
             assert full or hurry or came_back or self.split or not self.flying
-            assert len(batch.tickets) <= self.batch_size
-            assert not any(event.ends for event in batch.tickets)
+            assert len(batch.events) <= self.batch_size
+            assert not any(event.ends for event in batch.events)
             if self.split is not None:
                 # It comes before what is new.
-                assert set(batch.tickets) < set(self.split)
-            self.flying.append((batch, self.split or batch.tickets))
+                assert set(batch.events) < set(self.split)
+            self.flying.append((batch, self.split or batch.events))
             self.split = None
         assert self.split is None
         self.check_those_on_their_way()
@@ -131,16 +133,16 @@ class Model:
         room = (self.max_in_flight - len(self.flying)) * self.batch_size
         assert self.scheduler.room == room
         for batch, _ in self.flying:
-            assert batch.tickets
-            assert not any(event.waiting for event in batch.tickets)
-            assert all(event.item == b"x" for event in batch.tickets)
+            assert batch.events
+            assert not any(event.state is EventState.WAITING for event in batch.events)
+            assert all(event.encoded == b"x" for event in batch.events)
         if self.ordered:
             closed = [{event.channel for event in whole} for _, whole in self.flying]
             together = [channel for channels in closed for channel in channels]
             assert len(together) == len(set(together)), "a channel is in two batches at once"
 
     def check_those_that_wait(self, hurry, came_back):
-        waiting = [event for event in self.events if event.waiting and not event.ends]
+        waiting = [event for event in self.events if event.state is EventState.WAITING]
         assert self.scheduler.pending == len(waiting)
         closed = {event.channel for _, whole in self.flying for event in whole}
         free = [event for event in waiting if not (self.ordered and event.channel in closed)]
@@ -158,7 +160,7 @@ class Model:
     ordered=st.booleans(),
 )
 @settings(max_examples=400)
-def test_nothing_is_lost_doubled_or_overtaken(steps, batch_size, max_in_flight, ordered):
+def test_no_event_is_lost_doubled_or_overtaken(steps, batch_size, max_in_flight, ordered):
     model = Model(batch_size, max_in_flight, ordered)
     for step, hurry in steps:
         model.step(*step, hurry=hurry)
@@ -166,8 +168,6 @@ def test_nothing_is_lost_doubled_or_overtaken(steps, batch_size, max_in_flight, 
         model.step("answer", 0)
 
     assert model.scheduler.pending == model.scheduler.in_flight == 0
-    assert not model.scheduler._lanes
-    assert not model.scheduler._open
     for event in model.events:
         assert len(event.ends) == 1
         # Whoever is told of an answer was refused where it was the culprit.

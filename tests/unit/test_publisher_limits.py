@@ -1,4 +1,9 @@
-"""max_pending of a BatchPublisher: exact, and nobody is turned away who has a place."""
+"""
+max_pending of a BatchPublisher.
+
+It is exact outside callbacks.  While callbacks run, events gather, and as many more may
+wait as free connections can carry afterwards.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +51,7 @@ def sizes(client):
 
 class TestOutsideCallbacks:
     @pytest.mark.parametrize("most", [0, 1, 7])
-    def test_as_many_wait_as_may_and_the_next_are_turned_away_at_once(self, most):
+    def test_events_beyond_max_pending_are_refused_at_once(self, most):
         publisher, client = publishing(most, max_connections=1)
         publisher.trigger("c", "first", "d")
         events = Events(publisher)
@@ -57,7 +62,7 @@ class TestOutsideCallbacks:
         assert sizes(client) == [1, most][: 1 + bool(most)]
 
     @pytest.mark.parametrize("most", [0, 3])
-    def test_the_error_says_how_many_wait(self, most):
+    def test_error_says_how_many_events_wait(self, most):
         publisher, _ = publishing(most, max_connections=1)
         events = Events(publisher)
         events.trigger(*["c"] * (most + 2))
@@ -66,7 +71,7 @@ class TestOutsideCallbacks:
         assert str(failure.value) == text
         assert failure.value.maybe_delivered is False
 
-    def test_one_that_is_cancelled_makes_a_place(self):
+    def test_cancelled_event_makes_a_place(self):
         publisher, _ = publishing(1, max_connections=1)
         publisher.trigger("c", "first", "d")
         waiting = publisher.trigger("c", "second", "d")
@@ -81,30 +86,24 @@ class TestOutsideCallbacks:
         # The first goes at once; each time that one is too many, all that wait go.
         [(0, [1] * 16), (3, [1] + [4] * 15)],
     )
-    def test_free_connections_are_used_before_an_event_is_turned_away(self, most, sent):
+    def test_free_connections_are_used_before_an_event_is_refused(self, most, sent):
         publisher, client = publishing(most)
         events = Events(publisher)
         events.trigger(*(f"c{number}" for number in range(100)))
         assert sizes(client) == sent
         assert events.turned_away == list(range(sum(sent) + most, 100))
 
-    def test_one_of_a_channel_that_must_wait_makes_those_go_that_need_not(self):
+    def test_event_of_a_waiting_channel_makes_events_of_others_leave(self):
         publisher, client = publishing(3)
         events = Events(publisher)
         events.trigger("a", "a", "b", "b", "a", "a", "a")
         assert sizes(client) == [1, 2]
         assert events.turned_away == [6]
 
-    def test_what_goes_out_after_all_is_remembered_no_longer(self):
-        publisher, client = publishing(1)
-        Events(publisher).trigger(*(f"c{number}" for number in range(20)))
-        assert sizes(client) == [1] + [2] * 9
-        assert publisher._surplus == []
-
 
 class TestInsideCallbacks:
     @pytest.mark.parametrize("most", [0, 3])
-    def test_what_they_trigger_goes_out_together(self, most):
+    def test_events_of_a_callback_go_out_together(self, most):
         publisher, client = publishing(most)
         events = Events(publisher)
         first = publisher.trigger("c", "first", "d")
@@ -113,29 +112,12 @@ class TestInsideCallbacks:
         assert sizes(client) == [1] + [10] * 10
         assert events.turned_away == []
 
-    def test_one_of_theirs_that_is_cancelled_is_not_turned_away_too(self, beside):
-        publisher, client, last = beside
-        events = Events(publisher)
-
-        def meanwhile(_):
-            events.trigger(*["a"] * 5)
-            cancelled = publisher.trigger("a", "e", "d")
-            cancelled.addErrback(lambda failure: errors.append(failure.type))
-            cancelled.cancel()
-            events.trigger(*["a"] * 2)
-
-        errors = []
-        last.addCallback(meanwhile)
-        client.held[1].answer()
-        assert errors == [CancelledError]
-        assert events.turned_away == [5, 6]
-
     @pytest.fixture
     def beside(self):
         """
-        A publisher, what it sends with, and an event of channel "b" on its way.
+        A publisher, what it sends with, and an event of channel "b" in flight.
 
-        So is one of channel "a", in a request of its own.
+        An event of channel "a" is in flight too, in a request of its own.
         """
         publisher, client = publishing(5)
         publisher.trigger("a", "e", "d")
@@ -144,29 +126,47 @@ class TestInsideCallbacks:
         assert sizes(client) == [1, 6]
         return publisher, client, last
 
-    def test_of_a_channel_that_must_wait_the_newest_are_turned_away(self, beside):
+    def test_cancelled_event_of_a_callback_makes_a_place(self, beside):
         publisher, client, last = beside
         events = Events(publisher)
-        last.addCallback(lambda _: events.trigger(*["a"] * 300))
-        client.held[1].answer()
-        assert events.turned_away == list(range(5, 300))
-        client.held[0].answer()
-        assert sizes(client) == [1, 6, 5]
 
-    @pytest.mark.parametrize(("channel", "at_once"), [("a", 0), ("new", 10)])
-    def test_many_of_one_channel_do_not_stand_in_the_way_of_others(
-        self, beside, channel, at_once
-    ):
+        def meanwhile(_):
+            events.trigger(*["c"] * 154)
+            cancelled = publisher.trigger("c", "e", "d")
+            cancelled.addErrback(lambda failure: errors.append(failure.type))
+            cancelled.cancel()
+            events.trigger(*["c"] * 2)
+
+        errors = []
+        last.addCallback(meanwhile)
+        client.held[1].answer()
+        assert errors == [CancelledError]
+        assert events.turned_away == [155]
+
+    @pytest.mark.parametrize("channel", ["a", "new"])
+    def test_callback_has_no_more_wait_than_free_connections_carry(self, beside, channel):
         publisher, client, last = beside
-        many, others = Events(publisher), Events(publisher)
-        last.addCallback(lambda _: many.trigger(*[channel] * 300))
-        last.addCallback(lambda _: others.trigger(*(f"c{number}" for number in range(15))))
+        events = Events(publisher)
+        last.addCallback(lambda _: events.trigger(*[channel] * 300))
         client.held[1].answer()
-        assert sum(sizes(client)[2:]) == at_once + 15
-        assert many.turned_away == list(range(at_once + 5, 300))
-        assert others.turned_away == []
+        # The event of "a" is in flight still: 15 connections were free.
+        assert events.turned_away == list(range(5 + 150, 300))
 
-    def test_one_that_goes_on_until_an_event_is_turned_away_comes_to_an_end(self, beside):
+    def test_events_beyond_max_pending_go_out_when_their_channel_may(self, beside):
+        publisher, client, last = beside
+        events = Events(publisher)
+        last.addCallback(lambda _: events.trigger(*["a"] * 30))
+        client.held[1].answer()
+        assert sizes(client) == [1, 6]
+        later = Events(publisher)
+        later.trigger("a")
+        assert later.turned_away == [0]
+        while client.held:
+            client.held[0].answer()
+        assert sizes(client) == [1, 6, 10, 10, 10]
+        assert events.outcomes == [[{}]] * 30
+
+    def test_callback_that_triggers_until_an_event_is_refused_comes_to_an_end(self, beside):
         publisher, client, last = beside
         events = Events(publisher)
 
@@ -177,10 +177,9 @@ class TestInsideCallbacks:
         last.addCallback(fill)
         client.held[1].answer()
         assert sizes(client) == [1, 6, 10]
-        # That of "a" is on its way still: 15 connections were free.
-        assert events.turned_away == list(range(15, 5 + 150 + 1))
+        assert events.turned_away == [5 + 150]
 
-    def test_while_a_split_goes_on_there_is_no_place_but_that_of_those_who_may_wait(self):
+    def test_split_leaves_no_room_but_max_pending(self):
         publisher, client = publishing(2, max_connections=1)
         publisher.trigger("first", "e", "d")
         culprit = publisher.trigger("a", "culprit", "d")

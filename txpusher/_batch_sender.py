@@ -1,0 +1,497 @@
+"""
+:class:`BatchSender`: sends the batches that form, and settles their events.
+
+Which events travel together is :mod:`txpusher._batching`'s to decide; what an event tells
+to whom is the business of its class, which derives from :class:`SentEvent`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from txpusher._batching import (
+    Batch,
+    EventState,
+    QueuedEvent,
+    Scheduler,
+    is_about_content,
+    wants_attributes,
+)
+from txpusher.errors import ClosedError, HTTPError, PusherError, QueueFullError
+
+if TYPE_CHECKING:
+    from txpusher._interfaces import AnyReactor
+    from txpusher.client import Pusher
+
+Reply = dict[str, Any]
+
+_log = Logger(namespace="txpusher")
+
+
+class Count:
+    """A number that events share."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
+class SentEvent(QueuedEvent):
+    """
+    One event that a :class:`BatchSender` sends.
+
+    :ivar maybe_delivered: Whether a batch that was split may have been acted on.
+    """
+
+    __slots__ = ("_count", "maybe_delivered")
+
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__(encoded)
+        self.maybe_delivered = False
+
+    def count_in(self, count: Count) -> None:
+        """Count the event among those that are not settled."""
+        self._count = count
+        count.value += 1
+
+    def count_out(self) -> None:
+        """Count the event out: it is settled."""
+        self._count.value -= 1
+
+    def settle(self, outcome: Reply | BaseException) -> None:
+        """Tell the outcome, once; to be defined by the derived class."""
+        raise NotImplementedError
+
+    def own(self, error: BaseException) -> BaseException:
+        """
+        Copy the error of a batch, as the error of this event alone.
+
+        Python changes an exception when it is raised, so that events share none.
+        """
+        mine = copy(error).with_traceback(error.__traceback__)
+        mine.__cause__, mine.__context__ = error.__cause__, error.__context__
+        mine.__suppress_context__ = error.__suppress_context__
+        if isinstance(mine, PusherError):
+            mine.maybe_delivered |= self.maybe_delivered
+        return mine
+
+
+class _Flush:
+    """
+    One call of flush(), until its Deferred has fired and its events are settled.
+
+    :ivar count: How many of the events are unsettled that came after the flush before.
+    """
+
+    def __init__(self, count: Count) -> None:
+        self.count = count
+        self.flushed: Deferred[int] = Deferred()
+
+    def fire(self, unsettled: int) -> None:
+        """Fire the Deferred, unless the time was up before."""
+        if not self.flushed.called:
+            self.flushed.callback(unsettled)
+
+
+class BatchSender:
+    """
+    Sends the events of one publisher over its client, in the order of a scheduler.
+
+    Everything happens in the reactor's thread.  Callbacks of events may call any method:
+    while they run, events gather, and go out together afterwards.
+
+    :param pusher: The client to send with.
+    :param max_pending: The most events that wait.
+    :param ordered: Whether the events of a channel keep their order.
+    :param linger: Seconds for which an idle sender waits for a batch to fill.
+    :param max_batch_bytes: The most bytes of the body of a request, or None.
+    :ivar window: How many events all connections together can carry at a time.
+    :ivar exit_timeout: Seconds for which :meth:`before_stop` waits, where somebody calls
+        it; None where the log tells at the reactor's stop how many events are unsettled.
+    """
+
+    def __init__(
+        self,
+        pusher: Pusher,
+        *,
+        max_pending: int,
+        ordered: bool,
+        linger: float,
+        max_batch_bytes: int | None,
+    ) -> None:
+        config = pusher.config
+        self._api = pusher.api
+        self._transport = pusher.transport
+        self._max_pending = max_pending
+        self._linger = linger
+        self._linger_call: Any = None
+        self._scheduler: Scheduler[SentEvent] = Scheduler(
+            batch_size=config.max_batch_size,
+            max_in_flight=config.max_connections,
+            ordered=ordered,
+            batch_bytes=max_batch_bytes,
+            lingers=linger > 0,
+        )
+        #: Whether callbacks run, or the events of an iterable are being read.
+        self._gathering = False
+        self._closed = False
+        #: How many events since the last flush are unsettled.
+        self._unflushed = Count()
+        self._flushes: deque[_Flush] = deque()
+        self._waiting_for_room: deque[Deferred[None]] = deque()
+        self._waking = self._wake_again = False
+        self._listeners: list[Callable[[], None]] = []
+        self.exit_timeout: float | None = None
+        self._failed_events = 0
+        self._stop_trigger: Any = None
+        self.window = config.max_batch_size * config.max_connections
+
+    @property
+    def reactor(self) -> AnyReactor:
+        """The reactor of the client; looked up on first use."""
+        return cast("AnyReactor", self._transport.reactor)
+
+    @property
+    def closed(self) -> bool:
+        """Whether no event is taken any more."""
+        return self._closed
+
+    @property
+    def pending(self) -> int:
+        """How many events wait; events in flight do not count."""
+        return self._scheduler.pending
+
+    @property
+    def unsettled(self) -> int:
+        """How many events have neither been accepted nor failed."""
+        return self._unflushed.value + sum(flush.count.value for flush in self._flushes)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a flush waits, whose caller will be told what is unsettled."""
+        return any(not flush.flushed.called for flush in self._flushes)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another event can be taken."""
+        if self._max_pending:
+            return self._scheduler.pending < self._max_pending
+        return self._scheduler.room > 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many events wait as may."""
+        return self._scheduler.pending >= max(self._max_pending, 1)
+
+    # Events in
+
+    def offer(self, channel: str, event: SentEvent) -> QueueFullError | ClosedError | None:
+        """
+        Take an event, to be sent as soon as may be.
+
+        While callbacks run, as many events may wait as ``max_pending`` allows and as free
+        connections can carry afterwards.
+
+        :return: None, or why the event is not taken.
+        """
+        if self._closed:
+            return ClosedError("the publisher is closed")
+        scheduler, limit = self._scheduler, self._max_pending
+        if self._gathering and scheduler.pending >= limit + scheduler.room:
+            return self._full()
+        self.add(channel, event)
+        if not self._gathering:
+            self.send_due()
+            if scheduler.pending > limit and event.state is EventState.WAITING:
+                self._drop(event)
+                self._check_idle()
+                return self._full()
+        return None
+
+    def add(self, channel: str, event: SentEvent) -> None:
+        """Take an event without a look at ``max_pending``; :meth:`send_due` sends it."""
+        self._scheduler.add(channel, event)
+        event.count_in(self._unflushed)
+        if self._stop_trigger is None:
+            self._watch_reactor()
+
+    def _full(self) -> QueueFullError:
+        waiting, limit = self._scheduler.pending, self._max_pending
+        return QueueFullError(f"{waiting} events are waiting already, max_pending is {limit}")
+
+    def _drop(self, event: SentEvent) -> None:
+        self._scheduler.cancel(event)
+        event.count_out()
+
+    def cancel(self, event: SentEvent) -> None:
+        """Settle an event with a CancelledError; in flight, it travels on."""
+        self._scheduler.cancel(event)
+        event.settle(CancelledError())
+        self._after_settling()
+
+    def drop_waiting(self, is_meant: Callable[[SentEvent], bool]) -> None:
+        """Cancel the waiting events that *is_meant* accepts."""
+        with self.gathering():
+            for event in self._scheduler.waiting():
+                if is_meant(event):
+                    self._scheduler.cancel(event)
+                    event.settle(CancelledError())
+        self._after_settling()
+
+    @contextlib.contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Let events gather within the block, and send what is due at its end."""
+        gathering, self._gathering = self._gathering, True
+        try:
+            yield
+        finally:
+            self._gathering = gathering
+            self.send_due()
+
+    # Batches out
+
+    def send_due(self) -> None:
+        """Send the batches that are due."""
+        if self._gathering:
+            return
+        scheduler = self._scheduler
+        self._gathering = True
+        try:
+            while True:
+                if scheduler.pending > self._max_pending:
+                    # Before an event is turned away, free connections are used.
+                    scheduler.hurry()
+                batches = scheduler.due()
+                if not batches:
+                    break
+                # A request may fail at once, and its events' callbacks offer more.
+                for batch in batches:
+                    self._send(batch)
+        finally:
+            self._gathering = False
+        if self._linger:
+            self._time_lingering()
+        self._wake()
+
+    def _time_lingering(self) -> None:
+        """Have a timer run exactly while events linger."""
+        if self._scheduler.lingering:
+            if self._linger_call is None:
+                self._linger_call = self.reactor.callLater(self._linger, self._linger_no_more)
+        elif self._linger_call is not None:
+            call, self._linger_call = self._linger_call, None
+            call.cancel()
+
+    def _linger_no_more(self) -> None:
+        self._linger_call = None
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Send what has gathered, and do not wait for more."""
+        self._scheduler.hurry()
+        self.send_due()
+
+    def _send(self, batch: Batch[SentEvent]) -> None:
+        request = self._api.batch([event.encoded for event in batch.events])
+        try:
+            sent = self._transport.send_unbounded(request)
+        except Exception as error:
+            # The transport is not meant to raise, and yet no event may wait for ever.
+            sent = fail(
+                HTTPError(
+                    f"{request.method} {request.path}: "
+                    f"it could not be sent ({type(error).__name__})",
+                    maybe_delivered=True,
+                    original_error=error,
+                )
+            )
+        sent.addCallbacks(
+            self._accepted, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
+        )
+
+    # Outcomes in
+
+    def _accepted(self, reply: Reply, batch: Batch[SentEvent]) -> None:
+        parts = reply.get("batch")
+        if not isinstance(parts, list) or len(parts) != len(batch.events):
+            if parts is not None and wants_attributes(batch.events):
+                _log.warn(
+                    "a reply does not fit its batch: the attributes that its events "
+                    "asked for are lost"
+                )
+            parts = [None] * len(batch.events)
+        self._settle(
+            (event, parts[place] if isinstance(parts[place], dict) else {})
+            for place, event in self._scheduler.accepted(batch)
+        )
+
+    def _failed(self, failure: Failure, batch: Batch[SentEvent]) -> None:
+        error = cast(BaseException, failure.value)
+        if is_about_content(error):
+            for event in batch.events:
+                event.maybe_delivered |= getattr(error, "maybe_delivered", False)
+            failed = self._scheduler.rejected(batch)
+        else:
+            failed = self._scheduler.failed(batch)
+        self._failed_events += len(failed)
+        self._settle((event, event.own(error)) for event in failed)
+
+    def _settle(self, outcomes: Iterable[tuple[SentEvent, Reply | BaseException]]) -> None:
+        with self.gathering():
+            for event, outcome in outcomes:
+                event.settle(outcome)
+        self._after_settling()
+
+    def _after_settling(self) -> None:
+        while self._flushes and not self._flushes[0].count.value:
+            self._flushes.popleft().fire(0)
+        self._check_idle()
+        self._wake()
+
+    # Whoever waits
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call *listener* whenever events have been sent or settled."""
+        self._listeners.append(listener)
+
+    def stop_listening(self, listener: Callable[[], None]) -> None:
+        """Call *listener* no more."""
+        self._listeners.remove(listener)
+
+    def _wake(self) -> None:
+        if self._gathering:
+            return
+        self._wake_again = True
+        if self._waking:
+            # Whoever has just been woken up changed something that others wait for.
+            return
+        self._waking = True
+        try:
+            while self._wake_again:
+                self._wake_again = False
+                for listener in list(self._listeners):
+                    listener()
+                while self._waiting_for_room and self.has_room:
+                    self._waiting_for_room.popleft().callback(None)
+        finally:
+            self._waking = False
+
+    def room(self) -> Deferred[None]:
+        """
+        Wait until another event can be taken.
+
+        :return: A Deferred that fires with None, first come, first served; it fails with
+            a ClosedError once the publisher is closed.
+        """
+        if self._closed:
+            return fail(ClosedError("the publisher is closed"))
+        if self.has_room and not self._waiting_for_room:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self._waiting_for_room.remove)
+        self._waiting_for_room.append(waiter)
+        return waiter
+
+    def flush(self, timeout: float | None) -> Deferred[int]:
+        """
+        Wait for the events so far, and hurry those that linger.
+
+        :param timeout: The most seconds to wait, or None.
+        :return: A Deferred that fires with how many of the events are unsettled.
+        """
+        if self._scheduler.lingering:
+            self.hurry()
+        if not self.unsettled and not self.is_awaited:
+            return succeed(0)
+        flush = _Flush(self._unflushed)
+        self._unflushed = Count()
+        self._flushes.append(flush)
+        if timeout == 0:
+            self._give_up(flush)
+        elif timeout is not None:
+            call = self.reactor.callLater(timeout, self._give_up, flush)
+            flush.flushed.addBoth(_cancelling(call))
+        return flush.flushed
+
+    def _give_up(self, flush: _Flush) -> None:
+        unsettled = 0
+        for earlier in self._flushes:
+            unsettled += earlier.count.value
+            if earlier is flush:
+                break
+        flush.fire(unsettled)
+
+    def close(self) -> None:
+        """Take no more events; who waits for room is told."""
+        self._closed = True
+        waiting = list(self._waiting_for_room)
+        self._waiting_for_room.clear()
+        for waiter in waiting:
+            waiter.errback(ClosedError("the publisher was closed"))
+        self._wake()
+
+    # The end of the reactor
+
+    def _watch_reactor(self) -> None:
+        """Ask to be told when the reactor stops, as long as events are unsettled."""
+        if self.exit_timeout is not None:
+            return
+        try:
+            reactor = cast(Any, self.reactor)
+        except Exception:
+            # There is no reactor: the events fail when they are sent, and say so.
+            return
+        if IReactorCore.providedBy(reactor):
+            self._stop_trigger = reactor.addSystemEventTrigger(
+                "before", "shutdown", self._reactor_stops
+            )
+
+    def _check_idle(self) -> None:
+        if self._stop_trigger is not None and not self.unsettled:
+            trigger, self._stop_trigger = self._stop_trigger, None
+            cast(Any, self.reactor).removeSystemEventTrigger(trigger)
+
+    def _reactor_stops(self) -> None:
+        self._stop_trigger = None
+        # Whoever waits for a flush is told how many are left.
+        if not self.is_awaited:
+            _log.warn(
+                "the reactor stops while {count} events of a BatchPublisher are unsettled: "
+                "wait for its close() before",
+                count=self.unsettled,
+            )
+
+    async def before_stop(self) -> None:
+        """Take no more events, wait for the unsettled ones, and log how many are lost."""
+        if not self.unsettled:
+            return
+        failed_before = self._failed_events
+        self.close()
+        lost = await self.flush(self.exit_timeout) + self._failed_events - failed_before
+        if lost:
+            _log.error(
+                "the program ends, and {count} events of a BlockingBatchPublisher are lost: "
+                "they were not accepted within exit_timeout={seconds} seconds",
+                count=lost,
+                seconds=self.exit_timeout,
+            )
+
+
+def _cancelling(call: Any) -> Callable[[Any], Any]:
+    """Make a callback that cancels *call* and passes on its result."""
+
+    def cancel(result: Any) -> Any:
+        if call.active():
+            call.cancel()
+        return result
+
+    return cancel

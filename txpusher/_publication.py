@@ -1,0 +1,324 @@
+"""
+:class:`Publication`: any number of events, read no faster than they can be sent.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from txpusher._api import Event, as_event
+from txpusher._batch_sender import BatchSender, Reply, SentEvent
+from txpusher._text import as_plain_str, short_repr, with_type
+from txpusher.errors import ClosedError, InvalidRequestError, PusherError
+
+if TYPE_CHECKING:
+    from txpusher._reactor_thread import Pipe
+
+#: Seconds between two calls of ``on_progress``: ten in a second, the last one included.
+PROGRESS_INTERVAL = 0.125
+#: Seconds for which an iterable is read before the reactor gets its turn.
+READING_TIME = 0.01
+
+Given = Event | Mapping[str, Any]
+
+_log = Logger(namespace="txpusher")
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Published:
+    """
+    What has become of the events of :meth:`BatchPublisher.publish`.
+
+    :ivar accepted: How many events the server has accepted.
+    :ivar failed: The other events, in the order in which they were given: each a tuple of
+        its place (0 is the first), the event as it was given, and its error.
+    """
+
+    accepted: int
+    failed: list[tuple[int, Given, Exception]]
+
+
+@attrs.frozen
+class Encoded:
+    """
+    One event that was read in a thread.
+
+    :ivar given: The event as it was given.
+    :ivar channel: Its channel.
+    :ivar encoded: The event as JSON, or the error that refuses it.
+    """
+
+    given: Given
+    channel: str
+    encoded: bytes | PusherError
+
+
+class _PublishedEvent(SentEvent):
+    """One event of a publication."""
+
+    __slots__ = ("given", "place", "publication")
+
+    def __init__(
+        self, publication: Publication, place: int, given: Given, encoded: bytes
+    ) -> None:
+        super().__init__(encoded)
+        self.publication = publication
+        self.place = place
+        self.given = given
+
+    def settle(self, outcome: Reply | BaseException) -> None:
+        """Count the outcome."""
+        self.count_out()
+        self.publication.settle(self, outcome)
+
+
+class Publication:
+    """
+    One run of :meth:`BatchPublisher.publish`: reads events, and counts their outcomes.
+
+    :param sender: Sends the events.
+    :param encode: Makes the JSON of an event, or raises a PusherError.
+    :param on_progress: As for :meth:`BatchPublisher.publish`.
+    :ivar accepted: How many events the server has accepted so far.
+    :ivar failed: The events that have failed so far.
+    """
+
+    def __init__(
+        self,
+        sender: BatchSender,
+        encode: Callable[..., bytes],
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> None:
+        self._sender = sender
+        self._encode = encode
+        self._on_progress = on_progress
+        self._next_report = 0.0
+        self._place = 0
+        self._unsettled = 0
+        self._waiter: tuple[Callable[[], bool], Deferred[None]] | None = None
+        self.accepted = 0
+        self.failed: list[tuple[int, Given, Exception]] = []
+
+    def publish(self, events: Iterable[Given] | AsyncIterable[Given]) -> Deferred[Published]:
+        """Publish *events*: :meth:`BatchPublisher.publish`."""
+        if self._on_progress is not None and not callable(self._on_progress):
+            return fail(
+                InvalidRequestError(
+                    f"on_progress must be callable, not {with_type(self._on_progress)}"
+                )
+            )
+        if isinstance(events, AsyncIterable):
+            return self._run(self._read_async(events))
+        problem = problem_with(events)
+        if problem is not None:
+            return fail(problem)
+        return self._run(self._read(events))
+
+    def publish_piped(self, pipe: Pipe[Encoded]) -> Deferred[Published]:
+        """Publish the events that a thread puts into *pipe*."""
+        return self._run(self._read_pipe(pipe))
+
+    def _run(self, reading: Coroutine[Deferred[Any], Any, None]) -> Deferred[Published]:
+        return Deferred.fromCoroutine(self._read_and_settle(reading))
+
+    async def _read_and_settle(self, reading: Coroutine[Deferred[Any], Any, None]) -> Published:
+        problem: PusherError | None = None
+        self._next_report = self._sender.reactor.seconds() + PROGRESS_INTERVAL
+        self._sender.listen(self._look)
+        try:
+            try:
+                await reading
+            except PusherError as error:
+                problem = error
+            await self._until(lambda: not self._unsettled)
+        except CancelledError:
+            self._sender.drop_waiting(lambda event: getattr(event, "publication", None) is self)
+            raise
+        finally:
+            self._sender.stop_listening(self._look)
+        self._report()
+        if problem is not None:
+            raise problem
+        return Published(self.accepted, sorted(self.failed, key=lambda entry: entry[0]))
+
+    # Reading
+
+    async def _read(self, events: Iterable[Given]) -> None:
+        iterator = _started(iter, events)
+        try:
+            while self._read_some(iterator):
+                await self._pause()
+        finally:
+            if inspect.isgenerator(iterator):
+                iterator.close()
+
+    def _read_some(self, iterator: Iterator[Given]) -> bool:
+        """Read until there is no room, or until it is the reactor's turn."""
+        seconds = self._sender.reactor.seconds
+        end = seconds() + READING_TIME
+        with self._sender.gathering():
+            while not self._is_full() and seconds() <= end:
+                try:
+                    given = next(iterator)
+                except StopIteration:
+                    return False
+                except Exception as error:
+                    raise self._unreadable(error) from error
+                self._offer(given)
+        return True
+
+    async def _read_async(self, events: AsyncIterable[Given]) -> None:
+        iterator: AsyncIterator[Given] = _started(aiter, events)
+        seconds = self._sender.reactor.seconds
+        end = seconds() + READING_TIME
+        try:
+            while True:
+                try:
+                    given = await anext(iterator)
+                except StopAsyncIteration:
+                    return
+                except CancelledError:
+                    raise
+                except Exception as error:
+                    raise self._unreadable(error) from error
+                self._offer(given)
+                self._sender.send_due()
+                if self._is_full() or seconds() > end:
+                    await self._pause()
+                    end = seconds() + READING_TIME
+        finally:
+            if inspect.isasyncgen(iterator):
+                await iterator.aclose()
+
+    async def _read_pipe(self, pipe: Pipe[Encoded]) -> None:
+        try:
+            while entries := await pipe.get():
+                with self._sender.gathering():
+                    for entry in entries:
+                        self._enter(entry.given, entry.channel, entry.encoded)
+                await self._until(lambda: not self._is_full())
+        finally:
+            pipe.close()
+
+    async def _pause(self) -> None:
+        """Wait for room; where there is room, give the reactor its turn."""
+        if self._is_full():
+            await self._until(lambda: not self._is_full())
+        else:
+            await deferLater(cast(Any, self._sender.reactor), 0)
+
+    def _offer(self, given: Given) -> None:
+        try:
+            event = as_event(given)
+            encoded = self._encode(*event_arguments(event))
+        except PusherError as error:
+            self._enter(given, "", error)
+        else:
+            self._enter(given, event.channel, encoded)
+
+    def _enter(self, given: Given, channel: str, encoded: bytes | PusherError) -> None:
+        """
+        Take one event that was read.
+
+        :raises ClosedError: The publisher is closed.
+        """
+        place = self._place
+        if self._sender.closed:
+            raise ClosedError(f"the publisher was closed before events[{place}] was sent")
+        self._place += 1
+        if isinstance(encoded, PusherError):
+            self.failed.append((place, given, encoded))
+            return
+        self._unsettled += 1
+        self._sender.add(as_plain_str(channel), _PublishedEvent(self, place, given, encoded))
+
+    def _unreadable(self, error: Exception) -> InvalidRequestError:
+        return InvalidRequestError(
+            f"events[{self._place}] could not be read: "
+            f"{type(error).__name__}: {short_repr(str(error), 200)}"
+        )
+
+    def _is_full(self) -> bool:
+        """Whether as many events are under way as can be sent."""
+        return self._unsettled >= self._sender.window or self._sender.is_full
+
+    # Outcomes
+
+    def settle(self, event: _PublishedEvent, outcome: Reply | BaseException) -> None:
+        """Count what has become of an event."""
+        self._unsettled -= 1
+        if not isinstance(outcome, BaseException):
+            self.accepted += 1
+        elif not isinstance(outcome, CancelledError):
+            self.failed.append((event.place, event.given, cast(Exception, outcome)))
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            waiter: Deferred[None] = Deferred()
+            self._waiter = condition, waiter
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+
+    def _look(self) -> None:
+        """Go on where there is what was waited for; events have been sent or settled."""
+        if self._on_progress and self._sender.reactor.seconds() >= self._next_report:
+            self._next_report = self._sender.reactor.seconds() + PROGRESS_INTERVAL
+            self._report()
+        if self._waiter is not None and self._waiter[0]():
+            self._waiter[1].callback(None)
+
+    def _report(self) -> None:
+        if self._on_progress is None:
+            return
+        failed = len(self.failed)
+        try:
+            self._on_progress(self.accepted + failed, failed)
+        except Exception:
+            _log.failure("on_progress failed")
+
+
+def event_arguments(event: Event) -> tuple[Any, ...]:
+    """List the arguments of :meth:`Api.batch_item` for *event*."""
+    return event.channel, event.name, event.data, event.socket_id, event.info
+
+
+def problem_with(events: object) -> InvalidRequestError | None:
+    """Say why *events* is no iterable of events; None where it is one."""
+    single = isinstance(events, (str, bytes, Mapping, Event))
+    if isinstance(events, Iterable) and not single:
+        return None
+    return InvalidRequestError(
+        f"events must be an iterable of several events, not {with_type(events)}"
+    )
+
+
+def _started(start: Callable[[Any], T], events: object) -> T:
+    """
+    Call ``iter`` or ``aiter``.
+
+    :raises InvalidRequestError: The class of the user's raises something.
+    """
+    try:
+        return start(events)
+    except Exception as error:
+        raise InvalidRequestError(
+            f"events could not be read: {type(error).__name__}: {short_repr(str(error), 200)}"
+        ) from error
