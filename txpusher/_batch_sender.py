@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -21,86 +20,18 @@ from twisted.python.failure import Failure
 from txpusher._batching import (
     Batch,
     EventState,
-    QueuedEvent,
     Scheduler,
     is_about_content,
     wants_attributes,
 )
-from txpusher.errors import ClosedError, HTTPError, PusherError, QueueFullError
+from txpusher._unsettled import Reply, SentEvent, Unsettled
+from txpusher.errors import ClosedError, HTTPError, QueueFullError
 
 if TYPE_CHECKING:
     from txpusher._interfaces import AnyReactor
     from txpusher.client import Pusher
 
-Reply = dict[str, Any]
-
 _log = Logger(namespace="txpusher")
-
-
-class Count:
-    """A number that events share."""
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0
-
-
-class SentEvent(QueuedEvent):
-    """
-    One event that a :class:`BatchSender` sends.
-
-    :ivar maybe_delivered: Whether a batch that was split may have been acted on.
-    """
-
-    __slots__ = ("_count", "maybe_delivered")
-
-    def __init__(self, encoded: bytes) -> None:
-        super().__init__(encoded)
-        self.maybe_delivered = False
-
-    def count_in(self, count: Count) -> None:
-        """Count the event among those that are not settled."""
-        self._count = count
-        count.value += 1
-
-    def count_out(self) -> None:
-        """Count the event out: it is settled."""
-        self._count.value -= 1
-
-    def settle(self, outcome: Reply | BaseException) -> None:
-        """Tell the outcome, once; to be defined by the derived class."""
-        raise NotImplementedError
-
-    def own(self, error: BaseException) -> BaseException:
-        """
-        Copy the error of a batch, as the error of this event alone.
-
-        Python changes an exception when it is raised, so that events share none.
-        """
-        mine = copy(error).with_traceback(error.__traceback__)
-        mine.__cause__, mine.__context__ = error.__cause__, error.__context__
-        mine.__suppress_context__ = error.__suppress_context__
-        if isinstance(mine, PusherError):
-            mine.maybe_delivered |= self.maybe_delivered
-        return mine
-
-
-class _Flush:
-    """
-    One call of flush(), until its Deferred has fired and its events are settled.
-
-    :ivar count: How many of the events are unsettled that came after the flush before.
-    """
-
-    def __init__(self, count: Count) -> None:
-        self.count = count
-        self.flushed: Deferred[int] = Deferred()
-
-    def fire(self, unsettled: int) -> None:
-        """Fire the Deferred, unless the time was up before."""
-        if not self.flushed.called:
-            self.flushed.callback(unsettled)
 
 
 class BatchSender:
@@ -145,9 +76,7 @@ class BatchSender:
         #: Whether callbacks run, or the events of an iterable are being read.
         self._gathering = False
         self._closed = False
-        #: How many events since the last flush are unsettled.
-        self._unflushed = Count()
-        self._flushes: deque[_Flush] = deque()
+        self._unsettled = Unsettled()
         self._waiting_for_room: deque[Deferred[None]] = deque()
         self._waking = self._wake_again = False
         self._listeners: list[Callable[[], None]] = []
@@ -174,12 +103,7 @@ class BatchSender:
     @property
     def unsettled(self) -> int:
         """How many events have neither been accepted nor failed."""
-        return self._unflushed.value + sum(flush.count.value for flush in self._flushes)
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether a flush waits, whose caller will be told what is unsettled."""
-        return any(not flush.flushed.called for flush in self._flushes)
+        return self._unsettled.total
 
     @property
     def has_room(self) -> bool:
@@ -221,7 +145,7 @@ class BatchSender:
     def add(self, channel: str, event: SentEvent) -> None:
         """Take an event without a look at ``max_pending``; :meth:`send_due` sends it."""
         self._scheduler.add(channel, event)
-        event.count_in(self._unflushed)
+        self._unsettled.add(event)
         if self._stop_trigger is None:
             self._watch_reactor()
 
@@ -353,8 +277,7 @@ class BatchSender:
         self._after_settling()
 
     def _after_settling(self) -> None:
-        while self._flushes and not self._flushes[0].count.value:
-            self._flushes.popleft().fire(0)
+        self._unsettled.fire_flushes()
         self._check_idle()
         self._wake()
 
@@ -410,25 +333,7 @@ class BatchSender:
         """
         if self._scheduler.lingering:
             self.hurry()
-        if not self.unsettled and not self.is_awaited:
-            return succeed(0)
-        flush = _Flush(self._unflushed)
-        self._unflushed = Count()
-        self._flushes.append(flush)
-        if timeout == 0:
-            self._give_up(flush)
-        elif timeout is not None:
-            call = self.reactor.callLater(timeout, self._give_up, flush)
-            flush.flushed.addBoth(_cancelling(call))
-        return flush.flushed
-
-    def _give_up(self, flush: _Flush) -> None:
-        unsettled = 0
-        for earlier in self._flushes:
-            unsettled += earlier.count.value
-            if earlier is flush:
-                break
-        flush.fire(unsettled)
+        return self._unsettled.flush(timeout, lambda: self.reactor)
 
     def close(self) -> None:
         """Take no more events; who waits for room is told."""
@@ -463,7 +368,7 @@ class BatchSender:
     def _reactor_stops(self) -> None:
         self._stop_trigger = None
         # Whoever waits for a flush is told how many are left.
-        if not self.is_awaited:
+        if not self._unsettled.is_awaited:
             _log.warn(
                 "the reactor stops while {count} events of a BatchPublisher are unsettled: "
                 "wait for its close() before",
@@ -484,14 +389,3 @@ class BatchSender:
                 count=lost,
                 seconds=self.exit_timeout,
             )
-
-
-def _cancelling(call: Any) -> Callable[[Any], Any]:
-    """Make a callback that cancels *call* and passes on its result."""
-
-    def cancel(result: Any) -> Any:
-        if call.active():
-            call.cancel()
-        return result
-
-    return cancel

@@ -15,7 +15,6 @@ accepted or have failed.
 from __future__ import annotations
 
 import enum
-import sys
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
@@ -27,6 +26,9 @@ _MOST_CANCELLED = 32
 
 #: ``{"batch":[`` and ``]}``, less the comma that the last event does not need.
 _ENVELOPE_BYTES = 11
+
+#: More bytes than events can have.
+_NO_LIMIT = 2**62
 
 #: The statuses by which a server refuses a batch for the content of one of its events.
 #: Such a batch is split until only the event at fault fails.
@@ -209,9 +211,7 @@ class Scheduler(Generic[T]):
         lingers: bool = False,
     ) -> None:
         self._batch_size = batch_size
-        self._batch_bytes = (
-            sys.maxsize if batch_bytes is None else batch_bytes - _ENVELOPE_BYTES
-        )
+        self._batch_bytes = _NO_LIMIT if batch_bytes is None else batch_bytes - _ENVELOPE_BYTES
         self._max_in_flight = max_in_flight
         self._ordered = ordered
         self._lingers = lingers

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from txpusher._api import as_event
+from txpusher._pipe import Pipe
 from txpusher._publication import (
     PROGRESS_INTERVAL,
     Encoded,
@@ -23,7 +24,8 @@ from txpusher._publication import (
     event_arguments,
     problem_with,
 )
-from txpusher._reactor_thread import Call, Pipe, reactor_thread, wait_for, wait_for_query
+from txpusher._reactor_call import Call
+from txpusher._reactor_thread import reactor_thread, wait_for, wait_for_query
 from txpusher._text import short_repr, with_type
 from txpusher._validators import check_seconds
 from txpusher.blocking import BlockingPusher

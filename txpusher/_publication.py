@@ -22,12 +22,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from txpusher._api import Event, as_event
-from txpusher._batch_sender import BatchSender, Reply, SentEvent
+from txpusher._batch_sender import BatchSender
 from txpusher._text import as_plain_str, short_repr, with_type
+from txpusher._unsettled import Reply, SentEvent
 from txpusher.errors import ClosedError, InvalidRequestError, PusherError
 
 if TYPE_CHECKING:
-    from txpusher._reactor_thread import Pipe
+    from txpusher._pipe import Pipe
 
 #: Seconds between two calls of ``on_progress``: ten in a second, the last one included.
 PROGRESS_INTERVAL = 0.125

@@ -14,9 +14,10 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from txpusher._api import Event
-from txpusher._batch_sender import BatchSender, SentEvent
+from txpusher._batch_sender import BatchSender
 from txpusher._publication import Publication, Published
 from txpusher._text import as_plain_str, short_repr, with_type
+from txpusher._unsettled import SentEvent
 from txpusher._validators import (
     check_bool,
     check_optional_whole_number,

@@ -1,0 +1,54 @@
+"""
+What rests on private parts of crochet, and of Python's ``threading`` for crochet's sake.
+
+Crochet runs the reactor in a thread, and stops it when the main thread ends.  It names
+neither thread in public.  Seen in crochet 2.1.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+
+def crochet_runs_reactor() -> bool:
+    """
+    Tell whether crochet has a thread for the reactor, which may not run quite yet.
+
+    Crochet does not say so, but gives its thread a name.
+    """
+    return any(thread.name == "CrochetReactor" for thread in threading.enumerate())
+
+
+@contextlib.contextmanager
+def _main_thread_for_crochet() -> Iterator[None]:
+    """
+    Let crochet find the main thread, whose end tells it to stop the reactor.
+
+    Crochet looks for an instance of ``threading._MainThread``.  A process that was forked in
+    another thread, as a pool of processes does to replace a worker, has none: the thread
+    that forked is its main thread, and keeps its class.
+    """
+    main = threading.main_thread()
+    kind = threading._MainThread  # type: ignore[attr-defined]  # noqa: SLF001
+    if isinstance(main, kind):
+        yield
+        return
+    threading._MainThread = type(main)  # type: ignore[attr-defined]  # noqa: SLF001
+    try:
+        yield
+    finally:
+        threading._MainThread = kind  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def import_crochet() -> Any:
+    """Import crochet, with the thread to watch that is the main thread now."""
+    with _main_thread_for_crochet():
+        import crochet
+        from crochet._shutdown import _watchdog
+    if not _watchdog._canary.is_alive():  # noqa: SLF001
+        # It was imported before a fork in another thread than the main one.
+        _watchdog._canary = threading.main_thread()  # noqa: SLF001
+    return crochet

@@ -1,0 +1,158 @@
+"""
+Events whose outcome is not known yet: each one, and how many there are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from txpusher._batching import QueuedEvent
+from txpusher._interfaces import ReactorClock
+from txpusher.errors import PusherError
+
+Reply = dict[str, Any]
+
+
+class Count:
+    """A number that events share."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+
+class SentEvent(QueuedEvent):
+    """
+    One event that a :class:`BatchSender` sends.
+
+    :ivar maybe_delivered: Whether a batch that was split may have been acted on.
+    """
+
+    __slots__ = ("_count", "maybe_delivered")
+
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__(encoded)
+        self.maybe_delivered = False
+
+    def count_in(self, count: Count) -> None:
+        """Count the event among those that are not settled."""
+        self._count = count
+        count.value += 1
+
+    def count_out(self) -> None:
+        """Count the event out: it is settled."""
+        self._count.value -= 1
+
+    def settle(self, outcome: Reply | BaseException) -> None:
+        """Tell the outcome, once; to be defined by the derived class."""
+        raise NotImplementedError
+
+    def own(self, error: BaseException) -> BaseException:
+        """
+        Copy the error of a batch, as the error of this event alone.
+
+        Python changes an exception when it is raised, so that events share none.
+        """
+        mine = copy(error).with_traceback(error.__traceback__)
+        mine.__cause__, mine.__context__ = error.__cause__, error.__context__
+        mine.__suppress_context__ = error.__suppress_context__
+        if isinstance(mine, PusherError):
+            mine.maybe_delivered |= self.maybe_delivered
+        return mine
+
+
+class _Flush:
+    """
+    One call of :meth:`Unsettled.flush`, until its events are settled.
+
+    :ivar count: How many of the events are unsettled that came after the flush before.
+    :ivar flushed: Fires with the number of events that are unsettled then.
+    """
+
+    def __init__(self, count: Count) -> None:
+        self.count = count
+        self.flushed: Deferred[int] = Deferred()
+
+    def fire(self, unsettled: int) -> None:
+        """Fire the Deferred, unless the time was up before."""
+        if not self.flushed.called:
+            self.flushed.callback(unsettled)
+
+
+class Unsettled:
+    """
+    Counts unsettled events, and tells whoever waits for those up to a moment.
+
+    Each event knows the count of its time, so that settling an event costs no look-up.
+    """
+
+    def __init__(self) -> None:
+        #: How many events since the last flush are unsettled.
+        self._latest = Count()
+        self._flushes: deque[_Flush] = deque()
+
+    @property
+    def total(self) -> int:
+        """How many events have neither been accepted nor failed."""
+        return self._latest.value + sum(flush.count.value for flush in self._flushes)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a flush waits, whose caller will be told what is unsettled."""
+        return any(not flush.flushed.called for flush in self._flushes)
+
+    def add(self, event: SentEvent) -> None:
+        """Count an event in; it counts itself out."""
+        event.count_in(self._latest)
+
+    def flush(
+        self, timeout: float | None, reactor: Callable[[], ReactorClock]
+    ) -> Deferred[int]:
+        """
+        Wait for the events so far.
+
+        :param timeout: The most seconds to wait, or None.
+        :param reactor: Looks up the clock, where there is a time to wait.
+        :return: A Deferred that fires with how many of the events are unsettled.
+        """
+        if not self.total and not self.is_awaited:
+            return succeed(0)
+        flush = _Flush(self._latest)
+        self._latest = Count()
+        self._flushes.append(flush)
+        if timeout == 0:
+            self._give_up(flush)
+        elif timeout is not None:
+            call = reactor().callLater(timeout, self._give_up, flush)
+            flush.flushed.addBoth(_cancelling(call))
+        return flush.flushed
+
+    def _give_up(self, flush: _Flush) -> None:
+        unsettled = 0
+        for earlier in self._flushes:
+            unsettled += earlier.count.value
+            if earlier is flush:
+                break
+        flush.fire(unsettled)
+
+    def fire_flushes(self) -> None:
+        """Tell whoever waits for events that are all settled, the first first."""
+        while self._flushes and not self._flushes[0].count.value:
+            self._flushes.popleft().fire(0)
+
+
+def _cancelling(call: Any) -> Callable[[Any], Any]:
+    """Make a callback that cancels *call* and passes on its result."""
+
+    def cancel(result: Any) -> Any:
+        if call.active():
+            call.cancel()
+        return result
+
+    return cancel
