@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from txpusher._api import as_event
+from txpusher._event import as_event
 from txpusher._pipe import Pipe
 from txpusher._publication import (
     PROGRESS_INTERVAL,
@@ -126,6 +126,7 @@ class BlockingBatchPublisher:
         *,
         socket_id: str | None = None,
         info: str | Iterable[str] | None = None,
+        idempotency_key: str | None = None,
     ) -> Reply:
         """
         Publish one event to one channel, and wait until the server has accepted it.
@@ -138,7 +139,7 @@ class BlockingBatchPublisher:
         reactor_thread.check()
         publisher = self._publisher
         # In the caller's thread, as for BlockingPusher.
-        encoded = publisher.encode(channel, event, data, socket_id, info)
+        encoded = publisher.encode(channel, event, data, socket_id, info, idempotency_key)
         return wait_for(publisher.offer, channel, encoded)
 
     def submit(
@@ -149,6 +150,7 @@ class BlockingBatchPublisher:
         *,
         socket_id: str | None = None,
         info: str | Iterable[str] | None = None,
+        idempotency_key: str | None = None,
     ) -> Future[Reply]:
         """
         Publish one event to one channel, without waiting.
@@ -161,7 +163,7 @@ class BlockingBatchPublisher:
         reactor_thread.check()
         publisher = self._publisher
         try:
-            encoded = publisher.encode(channel, event, data, socket_id, info)
+            encoded = publisher.encode(channel, event, data, socket_id, info, idempotency_key)
         except PusherError as error:
             refused: Future[Reply] = Future()
             refused.set_running_or_notify_cancel()

@@ -21,8 +21,8 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from txpusher._api import Event, as_event
 from txpusher._batch_sender import BatchSender
+from txpusher._event import Event, as_event
 from txpusher._text import as_plain_str, short_repr, with_type
 from txpusher._unsettled import Reply, SentEvent
 from txpusher.errors import ClosedError, InvalidRequestError, PusherError
@@ -298,7 +298,14 @@ class Publication:
 
 def event_arguments(event: Event) -> tuple[Any, ...]:
     """List the arguments of :meth:`Api.batch_item` for *event*."""
-    return event.channel, event.name, event.data, event.socket_id, event.info
+    return (
+        event.channel,
+        event.name,
+        event.data,
+        event.socket_id,
+        event.info,
+        event.idempotency_key,
+    )
 
 
 def problem_with(events: object) -> InvalidRequestError | None:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from txpusher._api import Event
 from txpusher._batch_sender import BatchSender
+from txpusher._event import Event
 from txpusher._publication import Publication, Published
+from txpusher._request import build_request
 from txpusher._text import as_plain_str, short_repr, with_type
 from txpusher._unsettled import SentEvent
 from txpusher._validators import (
@@ -25,7 +26,7 @@ from txpusher._validators import (
     check_whole_number,
     is_number,
 )
-from txpusher.client import Pusher, build_request
+from txpusher.client import Pusher
 from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ class BatchPublisher:
         *,
         socket_id: str | None = None,
         info: str | Iterable[str] | None = None,
+        idempotency_key: str | None = None,
     ) -> Deferred[Reply]:
         """
         Publish one event to one channel.
@@ -131,7 +133,7 @@ class BatchPublisher:
             :meth:`close`.
         """
         try:
-            encoded = self.encode(channel, event, data, socket_id, info)
+            encoded = self.encode(channel, event, data, socket_id, info, idempotency_key)
         except PusherError:
             return fail()
         return self.offer(channel, encoded)
@@ -174,7 +176,7 @@ class BatchPublisher:
                 print(place, event, error)
 
         :param events: Each an :class:`~txpusher.Event` or a mapping with ``channel``,
-            ``name``, ``data`` and, if wanted, ``socket_id``, ``info``.
+            ``name``, ``data`` and, if wanted, ``socket_id``, ``info``, ``idempotency_key``.
         :param on_progress: Called with (done, failed), how many events are accepted or
             have failed, and how many of them have failed: at most ten times a second, and
             at the end.  What it raises is logged.

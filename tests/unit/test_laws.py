@@ -25,7 +25,7 @@ KNOWN_BREACHES: dict[str, set[str]] = {
         "txpusher/_http/pool.py",
         "txpusher/_http/transport.py",
     },
-    "modules_are_short": {"txpusher/_http/transport.py", "txpusher/blocking.py"},
+    "modules_are_short": {"txpusher/_http/transport.py"},
     "functions_are_short": {
         "txpusher/_http/transport.py",
     },
