@@ -19,41 +19,24 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
-from txpusher import Pusher, WebHookError
+from txpusher import Pusher, WebHook
+from txpusher.web import WebHookResource
 
 
-class WebHooks(Resource):
+def handle(event: dict[str, Any], webhook: WebHook) -> None:
     """
-    Takes what the server tells, once it is known to be from it.
+    Act on one event of a webhook that is known to be from the server.
 
-    A reply outside 2xx makes the server send the webhook again: so answer at
-    once, and work later.
+    What is raised here makes the server send the webhook again.
     """
-
-    def __init__(self, pusher: Pusher) -> None:
-        super().__init__()
-        self.pusher = pusher
-
-    def render_POST(self, request: Request) -> bytes:
-        webhook = self.pusher.webhook(request)
-        if not webhook.is_valid:
-            request.setResponseCode(401)
-            return b"wrong key or signature\n"
-        try:
-            sent, events = webhook.time, webhook.events
-        except WebHookError as error:
-            request.setResponseCode(400)
-            return f"{error}\n".encode()
-        for event in events:
-            print(f"{sent:%H:%M:%S} {event['name']} {event.get('channel', '')}", flush=True)
-        return b"ok\n"
+    print(f"{webhook.time:%H:%M:%S} {event['name']} {event.get('channel', '')}", flush=True)
 
 
 def main(reactor: Any, port: str = "8000") -> Deferred[None]:
     root = Resource()
-    root.putChild(b"webhooks", WebHooks(Pusher.from_env()))
+    root.putChild(b"webhooks", WebHookResource(Pusher.from_env(), handle))
     listening = reactor.listenTCP(int(port), Site(root), interface="127.0.0.1")
     print(f"ready: http://127.0.0.1:{listening.getHost().port}/webhooks", flush=True)
     return Deferred()

@@ -84,7 +84,7 @@ class Messages(Resource):
         self._pusher = pusher
         self._people = people
 
-    def render_POST(self, request: Request) -> Any:
+    def render_POST(self, request: Any) -> Any:
         member = self._people.member(request)
         text = request.content.read(4000).decode("utf-8", "replace").strip()
         if member is None or not text:
