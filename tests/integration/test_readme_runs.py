@@ -94,9 +94,12 @@ def holding(text: str) -> Block:
 
 PROGRAM = holding("with BlockingPusher.from_env()")
 IN_A_THREAD = holding("with BlockingBatchPublisher(")
-RESOURCE = holding("class WebHooks(")
+ENDPOINTS = holding("ChannelAuthResource(")
+RESOURCE = holding("WebHookResource(")
 TESTS = holding("def test_an_order_is_announced")
-IN_A_COROUTINE = [b for b in BLOCKS if b not in (PROGRAM, IN_A_THREAD, RESOURCE, TESTS)]
+IN_A_COROUTINE = [
+    b for b in BLOCKS if b not in (PROGRAM, IN_A_THREAD, ENDPOINTS, RESOURCE, TESTS)
+]
 
 
 @pytest_twisted.async_yield_fixture
@@ -195,13 +198,35 @@ async def test_a_block_for_threads_runs(server):
 
 
 @pytest_twisted.ensureDeferred
+async def test_endpoints_authorise_the_user_of_the_request(server):
+    from twisted.internet import reactor
+
+    defined = names(server, ENDPOINTS)
+    exec(ENDPOINTS.source, defined)
+    pusher = defined["pusher"]
+
+    async def post(url: str, body: bytes) -> tuple[int, Any]:
+        agent, user = Agent(reactor), ("alice", "password")
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        response = await within(treq.post(url, body, headers=headers, auth=user, agent=agent))
+        return response.code, await response.json()
+
+    async with serving(defined["root"]) as port:
+        url = f"http://127.0.0.1:{port}"
+        own = await post(f"{url}/auth", b"socket_id=1.2&channel_name=private-alice")
+        other = await post(f"{url}/auth", b"socket_id=1.2&channel_name=private-bob")
+        user = await post(f"{url}/user-auth", b"socket_id=1.2")
+    assert own == (200, pusher.authenticate("private-alice", "1.2"))
+    assert other[0] == 403
+    assert user == (200, pusher.authenticate_user("1.2", {"id": "alice"}))
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_resource_takes_webhooks(server, capsys):
     from twisted.internet import reactor
 
-    defined = names(server, RESOURCE)
-    exec(RESOURCE.source, defined)
     root = Resource()
-    root.putChild(b"webhooks", defined["WebHooks"]())
+    exec(RESOURCE.source, names(server, RESOURCE) | {"root": root})
 
     async def post(port: int, body: bytes, secret: str, kind: str = "application/json") -> int:
         headers = {
