@@ -10,11 +10,11 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
+from tests.support.observing import text_of
+from tests.support.waiting import until
 from txpusher import ConfigurationError
 from txpusher.web import ChannelAuthResource, UserAuthResource
 
-from .misbehaving import until
-from .observing import text_of
 from .web_client import FORM, PUSHER, SUBSCRIBE, ask, connect, header, never, serve_resource
 
 serve = serve_resource

@@ -13,11 +13,11 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from tests.support.observing import text_of
+from tests.support.waiting import until
 from txpusher import InvalidRequestError
 from txpusher.web import WebHookResource
 
-from .misbehaving import until
-from .observing import text_of
 from .web_client import KEY, PUSHER, SECRET, ask, connect, never, serve_resource, some_rounds
 
 JSON = {"Content-Type": "application/json"}

@@ -15,9 +15,8 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from tests.support.observing import Log
 from txpusher import Pusher
-
-from .observing import Log
 
 KEY, SECRET = "web-key", "web-secret-of-the-app"
 PUSHER = Pusher("3", KEY, SECRET, host="127.0.0.1")
@@ -29,9 +28,10 @@ Serve = Callable[[Resource], str]
 
 @pytest_twisted.async_yield_fixture
 async def serve_resource(log: Log, clean_reactor: None) -> AsyncIterator[Serve]:
-    """Serve a resource at a URL; fail where a secret was logged."""
-    from twisted.internet import reactor
+    """Serve resources, each at a URL of its own; fail where a secret was logged."""
+    from twisted.internet import reactor as installed
 
+    reactor: Any = installed
     ports = []
 
     def start(resource: Resource) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import pytest_twisted
 
+from tests.support.process import Process
+
 from . import browser
-from .process import Process
 from .requirements import HERE, node_command
 
 CHAT = Path(__file__).parents[2] / "examples" / "chat" / "chat.py"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest_twisted
 from twisted.web.resource import Resource
-from twisted.web.server import Site
 
+from tests.support.serving import serving
 from txpusher.web import ChannelAuthResource, UserAuthResource
 
 ADA = {"user_id": "1", "user_info": {"name": "Ada"}}
@@ -15,8 +15,6 @@ USER = {"id": "7", "user_info": {"name": "Grace"}}
 @pytest_twisted.async_yield_fixture
 async def endpoints(pusher):
     """The options that lead a client to the resources, and what these were asked."""
-    from twisted.internet import reactor
-
     asked = []
 
     async def authorize(request, channel, socket_id):
@@ -28,9 +26,12 @@ async def endpoints(pusher):
     root = Resource()
     root.putChild(b"auth", ChannelAuthResource(pusher, authorize))
     root.putChild(b"user", UserAuthResource(pusher, lambda request: USER))
-    port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
-    url = f"http://127.0.0.1:{port.getHost().port}"
-    options = {
+    async with serving(root) as port:
+        yield client_options(f"http://127.0.0.1:{port}"), asked
+
+
+def client_options(url):
+    return {
         "channelAuthorization": {
             "endpoint": f"{url}/auth",
             "transport": "ajax",
@@ -39,8 +40,6 @@ async def endpoints(pusher):
         },
         "userAuthentication": {"endpoint": f"{url}/user", "transport": "ajax"},
     }
-    yield options, asked
-    await port.stopListening()
 
 
 @pytest_twisted.ensureDeferred
