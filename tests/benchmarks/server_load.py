@@ -2,9 +2,12 @@
 txpusher's server beside soketi: one channel, many subscribers.
 
     python -m tests.benchmarks.server_load [--quick] [--rst] [--only NAME ...]
+        [--publishing {single,batches,concurrent} ...]
     python -m tests.benchmarks.server_load --against PATH
 
-Each event must reach every subscriber once, in order.  Reported are deliveries
+Events are published one after the other, in batches of ten, and by sixteen publishers
+at the same time.  Each event must reach every subscriber once, and the events of one
+publisher in order.  Reported are deliveries
 per second of the server's CPU time and its resident memory, the medians of
 rounds in which the servers take turns, each started anew and warmed up by as many
 events again.  Exit code 1 where a server that was asked for could not be measured.
@@ -24,6 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -127,15 +131,17 @@ SERVERS: Servers = {
 }
 
 
-def one_round(server: Server, subscribers: int, events: int) -> Round:
+def one_round(server: Server, subscribers: int, events: int, publishing: str) -> Round:
     """
-    Publish to all subscribers, one event after the other has been accepted.
+    Publish to all subscribers.
 
+    :param publishing: The name of a way to publish, of :data:`PUBLISHING`.
     :raises BenchmarkError: One of them did not get all events once and in order.
     """
+    way = PUBLISHING[publishing]
     # As many again, so that a compiler at run time has done its work.
     total = 2 * events
-    load = Load(server.port, KEY, CHANNEL, subscribers, events, total)
+    load = Load(server.port, KEY, CHANNEL, subscribers, events, total, way.publishers)
     command = [
         sys.executable,
         "-m",
@@ -148,10 +154,10 @@ def one_round(server: Server, subscribers: int, events: int) -> Round:
         if not crowd.stdout.readline():
             raise BenchmarkError("the subscribers could not subscribe")
         with publishing_to(server) as pusher:
-            publish(pusher, range(events))
+            way.publish(pusher, range(events))
             crowd.stdout.readline()
             before, began = server.usage(), time.perf_counter()
-            publish(pusher, range(events, total))
+            way.publish(pusher, range(events, total))
         crowd.stdout.readline()
         after, seconds = server.usage(), time.perf_counter() - began
         line = crowd.stdout.readline()
@@ -187,10 +193,56 @@ def publishing_to(server: Server) -> BlockingPusher:
     )
 
 
-def publish(pusher: BlockingPusher, numbers: Iterable[int]) -> None:
+def text(number: int) -> str:
+    """Return the data of the event with this number."""
+    return f"{MARK.decode()}{number:0{DIGITS}} {FILLING}"
+
+
+def one_by_one(pusher: BlockingPusher, numbers: Iterable[int]) -> None:
     """Trigger events with these numbers, one after the other."""
     for number in numbers:
-        pusher.trigger(CHANNEL, "tick", f"{MARK.decode()}{number:0{DIGITS}} {FILLING}")
+        pusher.trigger(CHANNEL, "tick", text(number))
+
+
+def in_batches(pusher: BlockingPusher, numbers: Iterable[int]) -> None:
+    """Trigger events with these numbers, ten in a request."""
+    left = list(numbers)
+    while left:
+        batch, left = left[:10], left[10:]
+        pusher.trigger_batch(
+            [{"channel": CHANNEL, "name": "tick", "data": text(number)} for number in batch]
+        )
+
+
+def at_once(pusher: BlockingPusher, numbers: Iterable[int]) -> None:
+    """Trigger events with these numbers, in sixteen threads."""
+    shares: dict[int, list[int]] = {}
+    for number in numbers:
+        shares.setdefault(number % PUBLISHERS, []).append(number)
+    with ThreadPoolExecutor(PUBLISHERS) as threads:
+        for done in [threads.submit(one_by_one, pusher, share) for share in shares.values()]:
+            done.result()
+
+
+PUBLISHERS = 16
+
+
+@attrs.frozen
+class Way:
+    """A way to publish."""
+
+    publish: Callable[[BlockingPusher, Iterable[int]], None]
+    caption: str
+    publishers: int = 1
+
+
+#: The server sends the events of one round of its reactor together, which the last two
+#: alone have several of.
+PUBLISHING = {
+    "single": Way(one_by_one, "one event at a time"),
+    "batches": Way(in_batches, "batches of ten"),
+    "concurrent": Way(at_once, f"{PUBLISHERS} publishers", PUBLISHERS),
+}
 
 
 def ratio(ours: Sequence[Round], theirs: Sequence[Round], of: Callable[[Round], float]) -> str:
@@ -210,12 +262,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one round")
     parser.add_argument("--rst", action="store_true", help="the table in reStructuredText")
     parser.add_argument("--only", nargs="+", choices=SERVERS, default=list(SERVERS))
+    parser.add_argument("--publishing", nargs="+", choices=PUBLISHING, default=list(PUBLISHING))
     parser.add_argument(
         "--against", type=Path, metavar="PATH", help="another checkout in soketi's place"
     )
     options = parser.parse_args(arguments)
     stop_on_signals()
     print(tools("@soketi/soketi"))
+    complete = True
     try:
         with contextlib.ExitStack() as stack:
             servers = SERVERS
@@ -224,15 +278,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 there = functools.partial(txpusher_server, where.there)
                 servers = {"txpusher": txpusher_server, str(options.against): there}
                 options.only = list(servers)
-            rounds = measure(servers, options)
+            for publishing in options.publishing:
+                rounds = measure(servers, options, publishing)
+                show(rounds, options, publishing)
+                complete = complete and len(rounds) == len(options.only)
     except BenchmarkError as error:
         note(f"left out: {error}")
         return 1
-    show(rounds, options)
-    return 0 if len(rounds) == len(options.only) else 1
+    return 0 if complete else 1
 
 
-def measure(servers: Servers, options: argparse.Namespace) -> dict[str, list[Round]]:
+def measure(
+    servers: Servers, options: argparse.Namespace, publishing: str
+) -> dict[str, list[Round]]:
     """
     Measure servers in rounds; each round begins with the other end of the list.
 
@@ -241,18 +299,22 @@ def measure(servers: Servers, options: argparse.Namespace) -> dict[str, list[Rou
     count = 1 if options.quick else max(1, options.rounds)
     rounds: dict[str, list[Round]] = {name: [] for name in servers if name in options.only}
     for number in range(1, count + 1):
-        note(f"round {number} of {count}")
+        note(f"{publishing}: round {number} of {count}")
         for name in list(rounds)[:: 1 if number % 2 else -1]:
             try:
                 with servers[name]() as server:
-                    rounds[name].append(one_round(server, options.subscribers, options.events))
+                    rounds[name].append(
+                        one_round(server, options.subscribers, options.events, publishing)
+                    )
             except BenchmarkError as error:
                 note(f"left out: {name}: {error}")
                 del rounds[name]
     return rounds
 
 
-def show(rounds: Mapping[str, Sequence[Round]], options: argparse.Namespace) -> None:
+def show(
+    rounds: Mapping[str, Sequence[Round]], options: argparse.Namespace, publishing: str
+) -> None:
     """Print what was seen."""
     rows = [
         (
@@ -274,7 +336,8 @@ def show(rounds: Mapping[str, Sequence[Round]], options: argparse.Namespace) -> 
             )
         )
     show_table(
-        f"{options.subscribers} subscribers, {options.events} events, medians; "
+        f"{options.subscribers} subscribers, {options.events} events, "
+        f"{PUBLISHING[publishing].caption}, medians; "
         "each got all, once, in order",
         ("Server", "deliveries/CPU s", "deliveries/s", "resident MiB"),
         rows,

@@ -2,11 +2,11 @@
 Many subscribers of one channel in one light process: a child of
 :mod:`tests.benchmarks.server_load`.
 
-Just enough of a WebSocket client to count: each event must bring the next
-number, to each subscriber.  Prints a line once all have subscribed and all is
-quiet, a line when all have got the events of the warm-up, a line when all have
-got everything, and the tally once all is quiet again.  Where the time is up, it
-goes on as it is.
+Just enough of a WebSocket client to count: each event of a publisher must bring
+the publisher's next number, to each subscriber.  Prints a line once all have
+subscribed and all is quiet, a line when all have got the events of the warm-up, a
+line when all have got everything, and the tally once all is quiet again.  Where the
+time is up, it goes on as it is.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Load:
     What to do: *count* subscribers of *channel*, each to get *events* events.
 
     :ivar warm_up: How many of these are there to warm up the server.
+    :ivar publishers: How many publish at the same time; the first sends the numbers 0,
+        *publishers*, 2 * *publishers* and so on, the second 1, *publishers* + 1 and so on.
     """
 
     port: int
@@ -50,6 +52,7 @@ class Load:
     count: int
     warm_up: int
     events: int
+    publishers: int = 1
 
 
 @attrs.define
@@ -78,7 +81,8 @@ class Subscriber:
         self._tally = tally
         self._buffer = b""
         self._upgraded = False
-        self._expected = 0
+        self._expected = list(range(load.publishers))
+        self._count = 0
         self.socket = socket.create_connection(("127.0.0.1", load.port))
         self.socket.sendall(
             f"GET /app/{load.key}?protocol=7&client=benchmark&version=1 HTTP/1.1\r\n"
@@ -144,11 +148,13 @@ class Subscriber:
     def _event(self, number: int) -> None:
         tally = self._tally
         tally.events += 1
-        if number != self._expected:
+        publishers = self._load.publishers
+        if number != self._expected[number % publishers]:
             tally.wrong += 1
-        self._expected = number + 1
-        tally.warm += self._expected == self._load.warm_up
-        tally.complete += self._expected == self._load.events
+        self._expected[number % publishers] = number + publishers
+        self._count += 1
+        tally.warm += self._count == self._load.warm_up
+        tally.complete += self._count == self._load.events
 
     def _subscribe(self) -> None:
         message = {"event": "pusher:subscribe", "data": {"channel": self._load.channel}}

@@ -6,7 +6,7 @@ Each input to the hub gives a list of outputs; the server carries them out in or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -20,8 +20,9 @@ class Peer(Protocol):
     of its methods.
     """
 
-    def send(self, frame: bytes, /) -> None:
-        """Send *frame*, a whole WebSocket frame or several; an ended connection drops it."""
+    @property
+    def send(self) -> Callable[[bytes], None]:
+        """Sends a whole WebSocket frame or several; an ended connection drops them."""
 
     def close(self, code: int, reason: str, /) -> None:
         """End the connection with a WebSocket close code."""
