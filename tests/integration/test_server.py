@@ -231,7 +231,7 @@ async def test_a_close_frame_is_answered(server: ChannelsServer) -> None:
     socket = await open_socket(server.port)
     socket.raw.write(frame(8, b"\x03\xe8bye") + b"whatever follows it")
     await socket.raw.lost
-    socket._take_apart()
+    socket.take_apart()
     assert socket.close_code == 1000
     assert lost == ["connected", "disconnected"]
 

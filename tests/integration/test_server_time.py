@@ -77,7 +77,7 @@ async def test_who_says_no_goodbye_has_five_seconds(
     server, clock = timed
     socket = await open_socket(server.port)
     socket.raw.write(frame(1, b'{"event":"pusher:signin","data":{}}'))
-    await socket.raw.until(socket._closing)
+    await socket.raw.until(socket.is_closing)
     clock.pump([1] * 4)
     assert socket.raw.open
     clock.pump([1] * 2)
@@ -154,7 +154,7 @@ async def test_a_client_at_its_end_may_break_the_protocol(
     for after in (frame(1, b"x" * 200_000), frame(PING, b"x"), b"\xff" * 100):
         socket = await open_socket(server.port)
         socket.raw.write(failing)
-        await socket.raw.until(socket._closing)
+        await socket.raw.until(socket.is_closing)
         assert socket.close_code == 4009
         socket.raw.write(after)
         await close(socket)

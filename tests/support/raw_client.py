@@ -144,7 +144,7 @@ class Socket:
         return socket_id
 
     def got(self, event: str) -> list[dict[str, Any]]:
-        self._take_apart()
+        self.take_apart()
         return [message for message in self.messages if message["event"] == event]
 
     async def wait(self, event: str, count: int = 1) -> list[dict[str, Any]]:
@@ -157,7 +157,7 @@ class Socket:
         """Wait until so many WebSocket pongs have come."""
 
         def enough() -> bool:
-            self._take_apart()
+            self.take_apart()
             return len(self.pongs) >= count or not self.raw.open
 
         await self.raw.until(enough)
@@ -165,16 +165,18 @@ class Socket:
 
     async def end(self) -> int | None:
         """The close code, once the connection is gone."""
-        await self.raw.until(lambda: self._closing() or not self.raw.open)
+        await self.raw.until(lambda: self.is_closing() or not self.raw.open)
         self.raw.transport.loseConnection()
         await self.raw.lost
         return self.close_code
 
-    def _closing(self) -> bool:
-        self._take_apart()
+    def is_closing(self) -> bool:
+        """Whether the server has sent a close frame."""
+        self.take_apart()
         return self.close_code is not None
 
-    def _take_apart(self) -> None:
+    def take_apart(self) -> None:
+        """Sort what has come in so far by its frames."""
         data, begin = self.raw.received, 0
         while len(data) - begin >= 2:
             size, at = data[begin + 1], begin + 2
@@ -233,7 +235,7 @@ async def open_socket(port: int, path: str = f"/app/{KEY}?protocol=7") -> Socket
     assert head.startswith(b"HTTP/1.1 101"), head
     socket = Socket(raw)
     await raw.until(
-        lambda: bool(socket.got("pusher:connection_established")) or socket._closing()
+        lambda: bool(socket.got("pusher:connection_established")) or socket.is_closing()
     )
     return socket
 
