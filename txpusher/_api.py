@@ -36,7 +36,6 @@ from txpusher._request import check_method, exact_body, json_body, query_params
 from txpusher._request import signed_query as signed_query
 from txpusher._text import (
     is_str,
-    take_at_most,
     take_parts,
     utf8,
     with_type,
@@ -91,12 +90,13 @@ class Api:
 
     def trigger_batch(self, events: Iterable[Event | Mapping[str, Any]]) -> ApiRequest:
         """Build POST /batch_events: up to ``max_batch_size`` events."""
-        if isinstance(events, (str, bytes, Mapping, Event)) or not isinstance(events, Iterable):
+        limit = self._config.max_batch_size
+        taken = take_parts("events", events, limit)
+        if taken is None:
             raise InvalidRequestError(
                 f"a batch must be several events, not {with_type(events)}"
             )
-        limit = self._config.max_batch_size
-        given, count = take_at_most(limit, events)
+        given, count = taken
         if not 0 < len(given) <= limit:
             raise InvalidRequestError(
                 f"a batch must have 1 to {limit} events, not {count}; "
@@ -104,7 +104,7 @@ class Api:
             )
         return self.batch([self._batch_member(*entry) for entry in enumerate(given)])
 
-    def _batch_member(self, place: int, given: Event | Mapping[str, Any]) -> bytes:
+    def _batch_member(self, place: int, given: object) -> bytes:
         try:
             event = as_event(given)
             return self.batch_item(

@@ -97,6 +97,11 @@ def take_parts(what: str, given: object, limit: int) -> tuple[list[object], str]
     """
     if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
         return None
+    try:
+        iter(given)
+    except TypeError:
+        # A proxy claims to be iterable, and stands for an object that is not.
+        return None
     parts, count = take_at_most(limit, given)
     if type(given) not in _COLLECTIONS and _is_text_of(given, parts, limit):
         raise InvalidRequestError(

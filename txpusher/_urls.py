@@ -33,7 +33,7 @@ def redacted_repr(value: object) -> str:
 
     A value with an ``@`` may be a URL with a password that was put into the wrong setting.
     """
-    return "a URL with credentials" if "@" in str(value) else short_repr(value)
+    return "a URL with credentials" if "@" in short_repr(value, 10_000) else short_repr(value)
 
 
 def clean_host(setting: str, value: object) -> str:

@@ -93,7 +93,9 @@ def check_identifier(name: str, value: object) -> None:
 
 def check_cluster(name: str, value: object) -> None:
     """Refuse a *value* that cannot be a part of the host names of Pusher's clusters."""
-    if not is_str(value) or not re.fullmatch(r"[A-Za-z0-9-]{1,50}", value):
+    if not is_str(value):
+        raise ConfigurationError(f"{name} must be a str, not {with_type(value)}")
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,50}", value):
         raise ConfigurationError(
             f"{name} must be letters, digits and hyphens, not {redacted_repr(value)}"
         )

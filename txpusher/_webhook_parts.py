@@ -54,11 +54,10 @@ def parts_of_request(request: Any) -> Parts:
     :raises InvalidRequestError: *request* is another framework's; the message says what to
         pass in its place.
     """
-    is_known = not isinstance(request, Mapping) and callable(_member(request, "getHeader"))
     content = _member(request, "content")
-    if not is_known or not callable(_member(content, "read")):
+    if not callable(_member(request, "getHeader")) or not callable(_member(content, "read")):
         raise InvalidRequestError(
-            "request must be a request of twisted.web, not a "
+            "request must be a request of twisted.web, not "
             f"{type(request).__name__}; pass {_advice(request)}"
         )
     content.seek(0)
@@ -137,12 +136,12 @@ def _pairs(headers: Any) -> list[tuple[Any, Any]]:
     items = _member(headers, "getAllRawHeaders") or _member(headers, "items")
     try:
         pairs = list(items() if callable(items) else headers)
-        if is_str(headers) or isinstance(headers, (bytes, bytearray)):
+        if not all(isinstance(pair, (tuple, list)) for pair in pairs):
             raise TypeError
         return [(name, value) for name, value in pairs]
     except (TypeError, ValueError):
         raise InvalidRequestError(
-            "headers of a webhook must be a mapping or pairs of name and value, not a "
+            "headers of a webhook must be a mapping or pairs of name and value, not "
             f"{type(headers).__name__}"
         ) from None
 
@@ -165,20 +164,27 @@ def _member(thing: Any, name: str) -> Any:
         return None
 
 
+def _has(thing: Any, name: str) -> bool:
+    try:
+        return hasattr(thing, name)
+    except Exception:
+        return False
+
+
 def _advice(request: Any) -> str:
     """
     Say what to pass for the request of another framework, known by its shape.
 
     None of the frameworks is imported: what matters is how the body is read.
     """
-    if isinstance(request, Mapping):
+    if _member(request, "headers") is None:
+        if not is_really(Mapping, request):
+            return _GENERAL
         if "wsgi.input" in request:
             return 'headers=environ and body=environ["wsgi.input"].read(length)'
         if "headers" in request and "type" in request:
             return 'headers=scope["headers"] and body=the bodies of all messages, joined'
         return "it as headers=..., and body=..., the exact bytes received"
-    if _member(request, "headers") is None:
-        return _GENERAL
     for member, advice in (
         ("get_data", "body=request.get_data()"),
         ("rfile", 'body=self.rfile.read(int(self.headers["Content-Length"]))'),
@@ -186,7 +192,7 @@ def _advice(request: Any) -> str:
         ("content_length", "body=await request.read()"),
         ("body", "body=request.body"),
     ):
-        if _member(request, member) is not None:
+        if _has(request, member):
             owner = "self" if member == "rfile" else "request"
             return f"headers={owner}.headers and {advice}"
     return _GENERAL

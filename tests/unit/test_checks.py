@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import MappingProxyType
 from urllib.parse import unquote
 
@@ -134,7 +135,20 @@ class TestInfo:
     def test_names_are_joined_with_commas(self, info, text):
         assert info_text(info) == text
 
-    @pytest.mark.parametrize("info", [7, b"a", ["a", 1], [None], MappingProxyType({"a": 1})])
+    @pytest.mark.parametrize(
+        ("info", "part"),
+        [(["a", 1], "the int 1"), ([None], "None"), ((b"a",), "the bytes b'a'")],
+    )
+    def test_iterable_of_other_values_is_refused_with_the_value(self, info, part):
+        assert refusal(info_text, info) == (
+            f"info must be a str or an iterable of str, not of {part}"
+        )
+
+    @pytest.mark.parametrize("info", [["a"] * 101, (f"a{n}" for n in itertools.count())])
+    def test_more_names_than_any_request_needs_are_refused(self, info):
+        assert refusal(info_text, info).startswith("info has at most 100 names, not ")
+
+    @pytest.mark.parametrize("info", [7, b"a", MappingProxyType({"a": 1})])
     def test_anything_else_is_refused(self, info):
         assert refusal(info_text, info) == (
             f"info must be a str or an iterable of str, not {named(info)}"

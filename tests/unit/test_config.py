@@ -154,11 +154,15 @@ class TestDefaults:
 
 
 class TestChecks:
-    @pytest.mark.parametrize("value", ["", "e u", "eu.", "eu\n", "x" * 51, None, 1])
+    @pytest.mark.parametrize("value", ["", "e u", "eu.", "eu\n", "x" * 51])
     def test_cluster_is_a_word(self, value):
         assert problem(cluster=value) == (
             f"cluster must be letters, digits and hyphens, not {value!r}"
         )
+
+    @pytest.mark.parametrize("value", [None, 1, b"eu"])
+    def test_cluster_is_a_str(self, value):
+        assert problem(cluster=value) == f"cluster must be a str, not {named(value)}"
 
     @pytest.mark.parametrize(
         "value",

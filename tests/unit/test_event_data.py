@@ -42,6 +42,28 @@ def deep() -> list:
     return value
 
 
+class TestBytes:
+    @pytest.mark.parametrize("channel", ["a", ENCRYPTED])
+    @pytest.mark.parametrize("text", ["", '{"a":1}', "Grüße ☃ 🐍"])
+    def test_bytes_are_sent_as_the_text_that_they_are(self, api, channel, text):
+        data = api.event_data(channel, text.encode())
+        assert (decrypt(channel, data, MASTER_KEY) if channel == ENCRYPTED else data) == text
+
+    @pytest.mark.parametrize(("data", "place"), [(b"\xff", 0), (b"ab\xc3", 2)])
+    def test_bytes_that_are_not_utf8_are_refused_with_the_place(self, api, data, place):
+        assert refusal(api.event_data, "a", data) == (
+            f"data is bytes that are not UTF-8, at byte {place}: bytes are sent as they are"
+        )
+
+    def test_bytes_are_measured_as_they_are(self, api):
+        assert api.event_data("a", b"x" * 10240) == "x" * 10240
+        assert refusal(api.event_data, "a", b"x" * 10241).endswith("not 10241")
+
+    @pytest.mark.parametrize("data", [bytearray(b"x"), memoryview(b"x")])
+    def test_other_kinds_of_bytes_are_refused_with_the_type(self, api, data):
+        assert type(data).__name__ in refusal(api.event_data, "a", data)
+
+
 class TestEncoding:
     @pytest.mark.parametrize("channel", ["a", ENCRYPTED])
     @pytest.mark.parametrize("text", ["", "text", '{"a":1}', '"', "Grüße ☃ 🐍", "\x00\u2028"])

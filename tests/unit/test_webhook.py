@@ -20,6 +20,8 @@ from tests.support.credentials import KEY, SECRET
 from txpusher import Pusher
 from txpusher.errors import InvalidRequestError, WebHookError
 
+from .helpers import misconfiguration, named, refusal
+
 EVENTS = [
     {"name": "channel_occupied", "channel": "a"},
     {"name": "member_added", "user_id": "7"},
@@ -290,6 +292,226 @@ class TestParts:
         assert pusher.webhook(request).is_valid
         assert request.content.tell() == 0
         assert pusher.webhook(request).is_valid
+
+
+HEADERS = {
+    "X-Pusher-Key": KEY,
+    "X-Pusher-Signature": signature_of(BODY),
+    "Content-Type": "application/json; charset=utf-8",
+}
+
+
+class OnlyItems:
+    """Headers that have items() and nothing else."""
+
+    def items(self):
+        return iter(HEADERS.items())
+
+
+class TestHeaders:
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            HEADERS,
+            {name.lower(): value for name, value in HEADERS.items()},
+            {name.upper(): value for name, value in HEADERS.items()},
+            {name.encode(): value.encode() for name, value in HEADERS.items()},
+            {name: ["first", value] for name, value in HEADERS.items()},
+            list(HEADERS.items()),
+            [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()],
+            iter([[name, value] for name, value in HEADERS.items()]),
+            OnlyItems(),
+            Headers({name: [value] for name, value in HEADERS.items()}),
+            {
+                "HTTP_X_PUSHER_KEY": KEY,
+                "HTTP_X_PUSHER_SIGNATURE": signature_of(BODY),
+                "CONTENT_TYPE": "application/json",
+                "wsgi.input": BytesIO(),
+                "wsgi.version": (1, 0),
+            },
+            [*HEADERS.items(), ("X-Other", 7), (7, "x"), (None, None)],
+        ],
+        ids=range(12),
+    )
+    def test_headers_of_any_framework_are_read(self, headers):
+        received = pusher.webhook(headers=headers, body=BODY)
+        assert (received.is_valid, received.reason) == (True, None)
+        assert received.events == EVENTS
+        assert (received.key, received.signature) == (KEY, signature_of(BODY))
+
+    def test_media_type_of_the_headers_counts(self):
+        received = pusher.webhook(headers={**HEADERS, "Content-Type": "text/plain"}, body=BODY)
+        assert received.is_valid
+        assert received.reason == "its media type must be application/json, not 'text/plain'"
+
+    def test_media_type_that_the_headers_lack_is_taken_for_json(self):
+        headers = {name: HEADERS[name] for name in ("X-Pusher-Key", "X-Pusher-Signature")}
+        assert pusher.webhook(headers=headers, body=BODY).events == EVENTS
+
+    def test_part_that_is_given_wins_over_the_headers(self):
+        received = pusher.webhook(headers=HEADERS, key="other", body=BODY)
+        assert (received.key, received.signature) == ("other", signature_of(BODY))
+
+    def test_headers_win_over_the_request(self):
+        request = request_with(X_Pusher_Key="other")
+        assert pusher.webhook(request, headers=HEADERS).is_valid
+        assert not pusher.webhook(request).is_valid
+
+    @pytest.mark.parametrize("missing", ["X-Pusher-Key", "X-Pusher-Signature"])
+    def test_missing_header_is_the_reason(self, missing):
+        headers = {name: value for name, value in HEADERS.items() if name != missing}
+        received = pusher.webhook(headers=headers, body=BODY)
+        assert (received.is_valid, received.reason) == (False, f"it has no {missing}")
+
+    @pytest.mark.parametrize(
+        "headers", [7, "X-Pusher-Key", b"x", [7], [("a",)], True, ["ab", "c"]]
+    )
+    def test_headers_of_no_known_shape_are_refused_and_not_quoted(self, headers):
+        assert refusal(pusher.webhook, headers=headers, body=BODY) == (
+            "headers of a webhook must be a mapping or pairs of name and value, "
+            f"not {type(headers).__name__}"
+        )
+
+    def test_value_that_is_no_text_is_refused(self):
+        message = refusal(pusher.webhook, headers={"x-pusher-key": 7}, body=BODY)
+        assert message == "key of a webhook must be str or bytes, not int"
+
+
+class ForeignRequest:
+    """A request of another framework, known by the members that it has."""
+
+    def __init__(self, *members, headers=()):
+        for name in members:
+            setattr(self, name, None)
+        self.headers = dict(headers)
+
+
+class UnboundRequest:
+    """A proxy outside of a request, as that of Flask."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError("working outside of request context")
+
+
+class TestForeignRequest:
+    @pytest.mark.parametrize(
+        ("request_", "advice"),
+        [
+            (ForeignRequest("get_data", "content_length"), "body=request.get_data()"),
+            (
+                ForeignRequest("rfile"),
+                'body=self.rfile.read(int(self.headers["Content-Length"]))',
+            ),
+            (ForeignRequest("receive", "body"), "body=await request.body()"),
+            (ForeignRequest("content_length", "body"), "body=await request.read()"),
+            (ForeignRequest("body"), "headers=request.headers and body=request.body"),
+            ({"wsgi.input": BytesIO(), "REQUEST_METHOD": "POST"}, "headers=environ and body="),
+            ({"type": "http", "headers": []}, 'headers=scope["headers"] and body='),
+            (dict(HEADERS), "pass it as headers=..., and body=..."),
+            (ForeignRequest(), "pass headers=... and body=..."),
+            (BODY, "pass headers=... and body=..."),
+            (7, "pass headers=... and body=..."),
+        ],
+        ids=range(11),
+    )
+    def test_request_of_another_framework_is_refused_with_what_to_pass(self, request_, advice):
+        message = refusal(pusher.webhook, request_)
+        assert message.startswith(
+            f"request must be a request of twisted.web, not {type(request_).__name__}; pass "
+        )
+        assert advice in message
+
+    def test_unbound_proxy_is_refused_in_words(self):
+        message = refusal(pusher.webhook, UnboundRequest())
+        assert message.endswith("pass headers=... and body=..., the exact bytes received")
+
+    def test_body_that_a_framework_has_decoded_is_refused(self):
+        assert refusal(pusher.webhook, headers=HEADERS, body=json.loads(BODY)) == (
+            "body of a webhook must be str or bytes, exactly as received, not dict"
+        )
+
+
+class TestReason:
+    def test_webhook_that_is_valid_and_readable_has_none(self, logged):
+        assert hook().reason is None
+        assert logged == []
+
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            (b"{", "its body is not JSON"),
+            (b"[]", "its body must be a JSON object, not a list"),
+            (b'{"time_ms":1}', "it has no list of events"),
+            (b'{"events":[]}', "it has no time_ms"),
+        ],
+    )
+    def test_valid_webhook_that_cannot_be_read_says_why(self, body, reason):
+        received = hook(body)
+        assert (received.is_valid, received.reason) == (True, reason)
+        assert reading(received) == f"the webhook cannot be read: {reason}"
+
+    def test_reason_names_nothing_secret(self):
+        received = hook(signature="f00d" * 16, extra_tokens=[OLD])
+        assert not any(word in received.reason for word in (SECRET, "f00d", *OLD))
+
+
+class TestMaxAge:
+    SENT = 1327078148.132
+
+    def aged(self, seconds, **options):
+        aware = Pusher("3", KEY, SECRET, clock=lambda: self.SENT + seconds)
+        return aware.webhook(headers=HEADERS, body=options.pop("body", BODY), **options)
+
+    @pytest.mark.parametrize("seconds", [0, 299.9, -299.9])
+    def test_webhook_within_the_age_is_valid(self, seconds):
+        assert self.aged(seconds, max_age=300).is_valid
+
+    @pytest.mark.parametrize(
+        ("seconds", "words"),
+        [(301.2, "301 seconds old"), (-3600, "3600 seconds ahead of the clock")],
+    )
+    def test_webhook_outside_the_age_is_not_valid(self, logged, seconds, words):
+        received = self.aged(seconds, max_age=300)
+        assert not received.is_valid
+        assert received.reason == f"it is {words}, and max_age is 300"
+        assert received.reason in reading(received)
+        assert len(logged) == 1
+
+    def test_age_without_a_limit_does_not_matter(self):
+        assert self.aged(10**8).is_valid
+
+    def test_age_is_that_of_the_moment_when_the_webhook_was_taken(self):
+        now = self.SENT
+        late = Pusher("3", KEY, SECRET, clock=lambda: now)
+        received = late.webhook(headers=HEADERS, body=BODY, max_age=5)
+        now += 3600
+        assert received.is_valid
+
+    def test_signature_counts_before_the_age(self):
+        received = self.aged(0, max_age=300, signature="00")
+        assert received.reason == "its signature is wrong"
+
+    def test_webhook_whose_age_cannot_be_told_is_not_valid(self):
+        received = hook(b'{"events":[]}', max_age=300)
+        assert not received.is_valid
+        assert received.reason == "its age cannot be told: it has no time_ms"
+
+    def test_media_type_does_not_hide_the_age(self):
+        received = self.aged(0, max_age=1, content_type="text/plain")
+        assert received.is_valid
+
+    @pytest.mark.parametrize("max_age", [-1, "300", True, float("nan"), 1j])
+    def test_age_that_is_no_number_of_seconds_is_refused(self, max_age):
+        assert refusal(pusher.webhook, body=BODY, max_age=max_age) == (
+            "max_age must be a number of seconds >= 0 or None, "
+            f"not {named(max_age, int, float)}"
+        )
+
+    def test_clock_that_raises_is_a_misconfiguration(self):
+        broken = Pusher("3", KEY, SECRET, clock=lambda: 1 / 0)
+        message = misconfiguration(broken.webhook, headers=HEADERS, body=BODY, max_age=1)
+        assert message == "clock cannot be used: ZeroDivisionError: division by zero"
+        assert broken.webhook(headers=HEADERS, body=BODY).is_valid
 
 
 class TestExtraTokens:

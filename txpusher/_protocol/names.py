@@ -193,13 +193,18 @@ def info_text(info: object) -> str | None:
     if is_str(info):
         return as_plain_str(info)
     taken = take_parts("info", info, MAX_ATTRIBUTES)
-    if taken is None or not all(map(is_str, taken[0])):
+    if taken is None:
         raise InvalidRequestError(
             f"info must be a str or an iterable of str, not {with_type(info)}"
         )
     names, count = taken
     if len(names) > MAX_ATTRIBUTES:
         raise InvalidRequestError(f"info has at most {MAX_ATTRIBUTES} names, not {count}")
+    for name in names:
+        if not is_str(name):
+            raise InvalidRequestError(
+                f"info must be a str or an iterable of str, not of {with_type(name)}"
+            )
     return ",".join(str(as_plain_str(name)) for name in names)
 
 
