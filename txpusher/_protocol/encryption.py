@@ -50,7 +50,7 @@ def decode_master_key(text: str) -> bytes:
         raise ConfigurationError(
             f"encryption_master_key_base64 must decode to {KEY_BYTES} bytes, not {len(key)}"
         )
-    _secretbox(key)
+    secretbox(key)
     return key
 
 
@@ -65,7 +65,7 @@ def encrypt(channel: str, data: str, master_key: bytes) -> str:
 
     :return: The JSON text that takes the place of *data* in the request.
     """
-    message = _secretbox(shared_secret(channel, master_key)).encrypt(data.encode("utf-8"))
+    message = secretbox(shared_secret(channel, master_key)).encrypt(data.encode("utf-8"))
     return json.dumps(
         {
             "nonce": base64.b64encode(message.nonce).decode("ascii"),
@@ -83,16 +83,23 @@ def decrypt(channel: str, payload: str, master_key: bytes) -> str:
         another channel.
     """
     message = json.loads(payload)
-    box = _secretbox(shared_secret(channel, master_key))
+    box = secretbox(shared_secret(channel, master_key))
     nonce = base64.b64decode(message["nonce"])
     return box.decrypt(base64.b64decode(message["ciphertext"]), nonce).decode("utf-8")
 
 
-def _secretbox(key: bytes) -> SecretBox:
+def secretbox(key: bytes, what: str = "encryption_master_key_base64") -> SecretBox:
+    """
+    Return NaCl's cipher for one key of 32 bytes.
+
+    :param what: The source of the key, for the error.
+
+    :raises ConfigurationError: PyNaCl is not installed.
+    """
     try:
         from nacl.secret import SecretBox
     except ImportError:
         raise ConfigurationError(
-            "encryption_master_key_base64 needs PyNaCl: pip install 'txpusher[encryption]'"
+            f"{what} needs PyNaCl: pip install 'txpusher[encryption]'"
         ) from None
     return SecretBox(key)
