@@ -31,6 +31,9 @@ from txpusher.errors import InvalidRequestError, PusherError
 
 _METHOD = re.compile(r"[A-Za-z]{1,20}").fullmatch
 
+#: Matches a value that needs no percent-escape (RFC 3986, "unreserved").
+_is_unreserved = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -91,10 +94,15 @@ def signed_query(config: Config, request: ApiRequest, timestamp: int) -> str:
         request.body,
         timestamp,
     )
+    return escaped_query(params)
+
+
+def escaped_query(params: Mapping[str, str]) -> str:
+    """Return *params* as the query of a URL, values percent-escaped."""
     # quote() costs more than the signature's digest where a value is plain, as most are.
     return "&".join(
         [
-            f"{name}={value if value.isascii() and value.isalnum() else quote(value, '')}"
+            f"{name}={value if _is_unreserved(value) else quote(value, '')}"
             for name, value in params.items()
         ]
     )

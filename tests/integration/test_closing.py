@@ -251,7 +251,7 @@ async def test_closing_from_the_hook_waits_for_the_operation(connect, timeout):
 @pytest_twisted.ensureDeferred
 async def test_a_timeout_ends_idle_connections_too(connect, tls, monkeypatch, secure):
     # The server does not answer the close: an orderly one would take that long.
-    monkeypatch.setattr("txpusher._http.pool.CLOSE_GRACE", 60.0)
+    monkeypatch.setattr("txpusher._http.connection.CLOSE_GRACE", 60.0)
     server = BlockingServer(tls.blocking_context() if secure else None)
     pusher = connect(port=server.port, use_tls=secure, tls_policy=tls.policy)
     before = len(timers())

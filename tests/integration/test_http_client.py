@@ -285,13 +285,25 @@ class TestOtherWaysToAnswer:
         assert await within(pusher.close()) is None
 
     @pytest_twisted.ensureDeferred
-    async def test_a_body_that_never_begins_is_given_up_on(self, connect, log):
+    async def test_a_body_that_never_begins_is_given_up_on(self, connect):
         class Response:
             code = 200
             headers = Headers()
 
             def deliverBody(self, protocol):
                 """Do nothing."""
+
+        pusher = connect(http_client=Answer(Response), port=1, timeout=0.05)
+        await error_of(pusher.trigger("c", "e", "d"), RequestTimeoutError)
+
+    @pytest_twisted.ensureDeferred
+    async def test_body_whose_transport_cannot_be_stopped_is_given_up_on(self, connect, log):
+        class Response:
+            code = 200
+            headers = Headers()
+
+            def deliverBody(self, protocol):
+                protocol.makeConnection(object())
 
         pusher = connect(http_client=Answer(Response), port=1, timeout=0.05)
         await error_of(pusher.trigger("c", "e", "d"), RequestTimeoutError)

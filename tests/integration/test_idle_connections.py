@@ -146,7 +146,7 @@ async def test_one_that_is_being_closed_is_not_used(
     connect, blocking_server, tls, monkeypatch, secure, seconds
 ):
     # The peer does not answer the close: the connection would be there that long.
-    monkeypatch.setattr("txpusher._http.pool.CLOSE_GRACE", 60.0)
+    monkeypatch.setattr("txpusher._http.connection.CLOSE_GRACE", 60.0)
     server = blocking_server(tls.blocking_context() if secure else None)
     pusher = connect(port=server.port, max_connections=1, use_tls=secure, tls_policy=tls.policy)
     for number in range(1, 4):

@@ -191,7 +191,7 @@ async def test_what_is_repeated_goes_before_what_waits(serve, connect):
     words = [b"first", b"second", b"third", b"fourth"]
     operations = [pusher.trigger("c", "e", word.decode()) for word in words]
     # The first waits in the queue again, and the second is on its way.
-    await until(lambda: pusher.stats.sent == 2 and not pusher._transport._delayed)
+    await until(lambda: pusher.stats.sent == 2 and not pusher._transport._waiting_to_retry)
     assert pusher.stats.retried == 0
     gate.append(True)
     for operation in operations:
@@ -346,7 +346,7 @@ class TestStats:
         pusher = connect(serve(script), max_connections=1, retry=FAST, timeout=60)
         repeated = pusher.trigger("c", "e", "d")
         stuck = pusher.trigger("c", "e", "d")
-        await until(lambda: pusher.stats.sent == 2 and not pusher._transport._delayed)
+        await until(lambda: pusher.stats.sent == 2 and not pusher._transport._waiting_to_retry)
         for operation in (repeated, stuck):
             operation.addErrback(lambda failure: None)
             operation.cancel()

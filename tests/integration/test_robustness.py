@@ -304,6 +304,6 @@ async def test_a_decoded_reply_that_raises_is_an_error_of_the_operation(serve, c
     pusher = connect(server, json_loads=lambda text: Odd(), max_connections=1)
     for operation, maybe in ((pusher.trigger("c", "e", "d"), True), (pusher.channels(), False)):
         error = await error_of(operation, HTTPError)
-        assert "the reply cannot be read (LookupError)" in str(error)
+        assert "status 200 is not a JSON object" in str(error)
         assert isinstance(error.original_error, LookupError)
         assert error.maybe_delivered is maybe

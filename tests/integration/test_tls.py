@@ -116,7 +116,7 @@ async def test_a_handshake_that_never_ends_is_a_connect_timeout(serve, connect):
     )
     error = await error_of(pusher.trigger("c", "e", "d"), RequestTimeoutError)
     assert error.maybe_delivered is False
-    assert "no connection within 0.2 seconds" in str(error)
+    assert "connected, but no TLS handshake within 0.2 seconds" in str(error)
     assert server.connections == 2
     await until(lambda: not server.peers)
 

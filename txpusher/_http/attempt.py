@@ -1,243 +1,311 @@
 """
-One request and its reply: connected, signed, sent, timed, read to the end.
+One request and its reply: sent once, timed, read to the end.
 
-Whether to try again is for :mod:`txpusher._http.transport` to say.
+Whether to try again is for :mod:`txpusher._http.transport` to say; how a request gets to the
+server is for :mod:`txpusher._http.links`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from enum import Enum, auto
 from typing import Any, cast
 
-from OpenSSL.SSL import Error as TLSError
-from service_identity.exceptions import VerificationError
-from twisted.internet import error
 from twisted.internet.defer import Deferred
+from twisted.internet.error import TimeoutError as TwistedTimeoutError
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import GzipDecoder, ResponseDone
+from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.iweb import IResponse
 
-from txpusher._api import ApiRequest
-from txpusher._http.links import Sender
-from txpusher._http.proxy import TunnelRefusedError
-from txpusher._reply import MAX_REPLY_BYTES, ApiReply, UnpackingError, unpack
-from txpusher.errors import (
-    HTTPError,
-    ProxyAuthenticationError,
-    PusherError,
-    RequestTimeoutError,
-)
+from txpusher._http.agents import undecoded
+from txpusher._http.connection import MAX_HEAD_BYTES, PooledConnection
+from txpusher._http.deadline import Deadline
+from txpusher._http.failures import error_for
+from txpusher._http.links import Link
+from txpusher._http.phase import Phase
+from txpusher._reply import ApiReply, UnpackingError, too_large, unpack
+from txpusher._request import ApiRequest
+from txpusher.errors import HTTPError, PusherError, RequestTimeoutError
 from txpusher.retry import may_have_been_delivered
 
-#: The largest head of a reply, interim replies included, in bytes.
-MAX_HEAD_BYTES = 2**16
-
-#: The most bytes that a connection hands over at once.
-_READ_BYTES = 2**16
-
-#: The most bytes on the wire for one of a body: a chunk of one byte has six.
+#: The most bytes on the wire for one byte of a body: a chunk of one byte has six.
 _CHUNK_OVERHEAD = 8
-
-#: Exceptions whose text says what went wrong, and nothing that is secret.
-_EXPLAINED = (
-    error.ConnectError,
-    error.DNSLookupError,
-    error.ConnectionDone,
-    error.ConnectionLost,
-    TunnelRefusedError,
-)
-
-_NOT_CONNECTED = "no connection within {:g} seconds"
 
 _log = Logger(namespace="txpusher")
 
-Done = Callable[["ApiReply | PusherError"], None]
+Ended = Callable[["ApiReply | PusherError"], None]
 
 
-class Exchange:
+class AttemptState(Enum):
+    """The state of one attempt."""
+
+    #: There is no connection yet: nothing of the request can have left.
+    CONNECTING = auto()
+    #: The link has a connection, and writes the request or waits for the reply.
+    SENDING = auto()
+    #: The status of the reply has come; the body is being read.
+    READING = auto()
+    #: The attempt has ended.
+    OVER = auto()
+
+
+class OngoingAttempt:
     """
-    Sends a request once, and says once what came of it.
+    Sends a request once, and says once how that ended.
 
-    :param done: Called with the reply, or with the error in its place.
-    :ivar sent: Whether any of the request may have left.
+    :param limit: The most seconds for the whole attempt, None for no bound beside
+        ``connect_timeout`` and ``timeout``.
+    :param ended: Called with the reply or the error, unless :meth:`abort` is called before.
+    :ivar phase: The phase in which a timeout would come now.
     """
 
     __slots__ = (
-        "_done",
-        "_idempotency_key",
-        "_over",
-        "_protocol",
-        "_reader",
+        "_awaited",
+        "_connection",
+        "_coroutine",
+        "_deadline",
+        "_ended",
+        "_link",
+        "_may_be_sent",
+        "_overall",
         "_request",
-        "_sender",
+        "_state",
         "_status",
-        "_timer",
-        "_work",
-        "sent",
+        "phase",
     )
 
     def __init__(
-        self, sender: Sender, request: ApiRequest, idempotency_key: str | None, done: Done
+        self, link: Link, request: ApiRequest, limit: float | None, ended: Ended
     ) -> None:
-        self._sender = sender
+        self._link = link
         self._request = request
-        self._idempotency_key = idempotency_key
-        self._done = done
-        self._over = False
-        self._protocol: Any = None
-        self._reader: Any = None
+        self._ended = ended
+        self._state = AttemptState.CONNECTING
+        self._connection: PooledConnection | None = None
+        self._may_be_sent = False
         self._status: int | None = None
-        self._timer: Any = None
-        self._work: Deferred[Any] | None = None
-        self.sent = False
+        self._deadline: Deadline | None = None
+        self._overall: Deadline | None = None
+        self.phase = Phase.LOOKING_UP
+        if limit is not None:
+            self._overall = Deadline(link.patient, limit, self._out_of_time)
+        self._awaited: Deferred[Any] | None = None
+        self._coroutine: Coroutine[Deferred[Any], Any, None]
 
-    def start(self) -> None:
-        """Get a connection, send, read the reply."""
-        sender = self._sender
-        if sender.pool is None:
-            self._send()
-            return
-        work = self._work = sender.pool.lease()
-        work.addCallbacks(self._connected, self._failed)
-        if not self.sent and not self._over:
-            seconds = sender.config.connect_timeout
-            self._timer = sender.reactor.callLater(
-                seconds, self._timed_out, _NOT_CONNECTED.format(seconds)
-            )
+    def start(self, idempotency_key: str | None) -> None:
+        """Begin; ``ended`` may be called before this returns."""
+        self._coroutine = self._run(idempotency_key)
+        self._resume(None)
 
-    def abort(self) -> None:
-        """Stop; ``done`` is not called any more."""
-        if self._over:
-            return
-        protocol, reader, work = self._protocol, self._reader, self._work
-        self._finish()
-        if protocol is not None:
-            protocol.transport.abortConnection()
-            return
+    def _resume(self, result: object) -> None:
+        """
+        Run until the next Deferred has to be waited for.
+
+        ``Deferred.fromCoroutine`` would do the same, with a context and a Deferred that nobody
+        needs here: FIGURE of the CPU time of an event.
+        """
         try:
-            if reader is not None:
-                reader.transport.stopProducing()
-            elif work is not None:
-                work.cancel()
-        except Exception:
-            # A client of the user's may do anything.
-            _log.failure("the HTTP client could not be stopped")
+            if isinstance(result, Failure):
+                awaited = result.throwExceptionIntoGenerator(cast(Any, self._coroutine))
+            else:
+                awaited = self._coroutine.send(None)
+        except StopIteration:
+            return
+        if self._state is AttemptState.OVER:
+            # What the link has called has aborted the attempt.
+            self._cancel(awaited)
+            awaited.addErrback(lambda failure: None)
+            return
+        self._awaited = awaited
+        awaited.addBoth(self._resume)
 
-    def _finish(self) -> None:
-        self._over = True
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        # What knows this exchange is let go: a cycle less to collect per request.
-        if self._protocol is not None:
-            self._protocol.transport.on_excess = None
-        self._timer = self._protocol = self._reader = self._work = None
+    async def _run(self, idempotency_key: str | None) -> None:
+        """Send the request, read the reply, and say how it ended."""
+        request = self._request
+        try:
+            response = await self._link.send(request, idempotency_key, self)
+            if self._state is AttemptState.OVER:
+                return
+            self._answered(response.code)
+            reader = _BodyReader(response, self._link.config.max_reply_bytes, self._too_much)
+            outcome: ApiReply | PusherError = self._reply(response, reader, await reader.read())
+        except PusherError as error:
+            outcome = error
+        except Exception as error:
+            if self._state is AttemptState.OVER:
+                return
+            outcome = error_for(
+                error,
+                request.method,
+                request.path,
+                sent=self.has_sent,
+                status=self._status,
+                timed_out=self.phase.timed_out(self._link.config.connect_timeout),
+                hint="" if self._connection is None else self._connection.hint,
+            )
+        self._end(outcome)
 
-    def _end(self, outcome: ApiReply | PusherError) -> None:
-        if not self._over:
-            self._finish()
-            self._done(outcome)
+    # What the link tells
 
-    def _timed_out(self, what: str) -> None:
-        late = RequestTimeoutError(
-            f"{self._request.method} {self._request.path}: {what}",
-            maybe_delivered=self.maybe_delivered,
-            transient=True,
-        )
-        self.abort()
-        self._done(late)
+    def connecting(self) -> None:
+        """Note that a connection has to be opened first: ``connect_timeout`` begins."""
+        self._state = AttemptState.CONNECTING
+        self._connection = None
+        self._time(self._link.config.connect_timeout)
+
+    def report(self, phase: Phase) -> None:
+        """Note that a phase of connecting has begun."""
+        self.phase = phase
+
+    def sending(self, connection: PooledConnection | None) -> None:
+        """
+        Note that the request is about to be sent: ``timeout`` begins.
+
+        :param connection: The connection that was leased.  None where an HTTP client of the
+            user's connects and sends in one: then any byte may have left from here on.
+        """
+        self._state = AttemptState.SENDING
+        self._connection = connection
+        self._may_be_sent = connection is None
+        if connection is not None:
+            connection.on_too_much = self._too_much
+        self.phase = Phase.REPLY
+        self._time(self._link.config.timeout)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the attempt has ended."""
+        return self._state is AttemptState.OVER
+
+    # What the operation asks
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether a byte of the request may have left."""
+        return self._may_be_sent or (self._connection is not None and self._connection.has_sent)
 
     @property
     def maybe_delivered(self) -> bool:
         """Whether the server may have acted, as far as is known now."""
         return may_have_been_delivered(
-            self._request.method, sent=self.sent, status=self._status
+            self._request.method, sent=self.has_sent, status=self._status
         )
 
-    def _connected(self, protocol: Any) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._protocol = protocol
-        connection = protocol.transport
-        # The head, and what of the body comes along with it.
-        connection.allowance = MAX_HEAD_BYTES + _READ_BYTES
-        connection.on_excess = self.too_large
-        self._send()
-
-    def _send(self) -> None:
-        sender = self._sender
-        seconds = sender.config.timeout
-        self._timer = sender.reactor.callLater(
-            seconds, self._timed_out, f"no complete reply within {seconds:g} seconds"
-        )
-        protocol = self._protocol
-        # A client of the user's connects and sends in one.
-        self.sent = protocol is None
-        try:
-            work = sender.send(self._request, self._idempotency_key, protocol)
-        except Exception as error:
-            # The user's clock, most likely: nothing has been written.
-            request = self._request
-            self._end(
-                HTTPError(
-                    f"{request.method} {request.path}: "
-                    f"the request could not be signed ({type(error).__name__})",
-                    maybe_delivered=False,
-                    original_error=error,
-                )
-            )
-            if protocol is not None:
-                protocol.transport.abortConnection()
-        else:
-            self.sent = True
-            self._work = work
-            work.addCallbacks(self._answered, self._failed)
-
-    def _answered(self, response: IResponse) -> None:
-        if self._over:
+    def abort(self) -> None:
+        """Stop; ``ended`` is not called any more."""
+        if self._state is AttemptState.OVER:
             return
-        if self._protocol is not None:
-            # From here on the body is measured as it comes.
-            self._protocol.transport.allowance += _CHUNK_OVERHEAD * MAX_REPLY_BYTES
+        connection, awaited = self._connection, self._awaited
+        self._finish()
+        if connection is not None:
+            connection.abortConnection()
+        if awaited is not None:
+            self._cancel(awaited)
+
+    @staticmethod
+    def _cancel(awaited: Deferred[Any]) -> None:
         try:
-            self._status = response.code
-            as_sent, packed = _undecoded(response)
-            self._reader = _BodyReader(self, as_sent, packed)
-            as_sent.deliverBody(self._reader)
+            awaited.cancel()
         except Exception:
-            # A client of the user's may answer with anything.
-            self._failed(Failure())
+            # A client of the user's may do anything.
+            _log.failure("the HTTP client could not be stopped")
 
-    def read(self, response: Any, body: bytes, packed: bool, failure: Failure | None) -> None:
-        """The body has ended, well or not."""
-        if self._over:
-            return
-        success = 200 <= response.code < 300
-        if failure is not None and success:
-            self._failed(failure)
-            return
-        if success and body == b"{}" and not packed:
+    def _time(self, seconds: float) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = Deadline(self._link.patient, seconds, self._timed_out)
+
+    def _timed_out(self) -> None:
+        config = self._link.config
+        is_reply = self.phase is Phase.REPLY
+        seconds = config.timeout if is_reply else config.connect_timeout
+        self._fail_for_time(self.phase.timed_out(seconds), transient=True)
+
+    def _out_of_time(self) -> None:
+        seconds = self._link.config.retry.max_duration or 0.0
+        self._fail_for_time(
+            f"{self.phase.timed_out(seconds)}, which is max_duration", transient=False
+        )
+
+    def _fail_for_time(self, text: str, *, transient: bool) -> None:
+        self._stop_with(
+            RequestTimeoutError(
+                f"{self._request.method} {self._request.path}: {text}",
+                maybe_delivered=self.maybe_delivered,
+                original_error=None
+                if self.phase is Phase.REPLY
+                else TwistedTimeoutError(string=text),
+                transient=transient,
+            )
+        )
+
+    def _too_much(self) -> None:
+        """More bytes have come in than are taken."""
+        if self._status is None:
+            why = f"the head of the reply is larger than {MAX_HEAD_BYTES} bytes"
+        else:
+            why = too_large(self._link.config.max_reply_bytes)
+        self._stop_with(self._unusable(why))
+
+    def _stop_with(self, error: PusherError) -> None:
+        if self._state is not AttemptState.OVER:
+            ended = self._ended
+            self.abort()
+            ended(error)
+
+    def _finish(self) -> None:
+        self._state = AttemptState.OVER
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._overall is not None:
+            self._overall.cancel()
+        # What knows this attempt is let go: a cycle less to collect per request.
+        if self._connection is not None:
+            self._connection.on_too_much = None
+        self._deadline = self._overall = self._awaited = None
+
+    def _end(self, outcome: ApiReply | PusherError) -> None:
+        if self._state is not AttemptState.OVER:
+            self._finish()
+            self._ended(outcome)
+
+    # The reply
+
+    def _answered(self, status: int) -> None:
+        self._state = AttemptState.READING
+        self._status = status
+        if self._connection is not None:
+            # From here on the body is measured as it comes.
+            self._connection.byte_limit += _CHUNK_OVERHEAD * self._link.config.max_reply_bytes
+
+    def _reply(
+        self, response: Any, reader: _BodyReader, problem: BaseException | None
+    ) -> ApiReply:
+        """Return the reply; raise the *problem* where a success was not read to its end."""
+        status, body = response.code, reader.body
+        success = 200 <= status < 300
+        if problem is not None and success:
+            raise problem
+        if success and body == b"{}" and not reader.is_packed:
             # Most replies are this one, and nothing else of them matters.
-            self._end(ApiReply(response.code, body))
-            return
+            return ApiReply(status, body)
         try:
-            body = unpack(body) if packed or _says_gzip(response) else body
+            if reader.is_packed or _says_gzip(response):
+                body = unpack(body, self._link.config.max_reply_bytes)
         except UnpackingError as error:
             if success:
-                self._end(self._unusable(str(error)))
-                return
+                raise self._unusable(str(error)) from None
             body = b""
-        date, retry_after = _header(response, b"Date"), _header(response, b"Retry-After")
-        self._end(ApiReply(response.code, body, date, retry_after, self._now()))
-
-    def _now(self) -> float:
-        try:
-            return float(self._sender.clock())
-        except Exception:
-            _log.failure("the clock has failed")
-            return 0.0
+        return ApiReply(
+            status,
+            body,
+            _header(response, b"Date"),
+            _header(response, b"Retry-After"),
+            self._now(),
+            _header(response, b"Location"),
+        )
 
     def _unusable(self, why: str) -> HTTPError:
         return HTTPError(
@@ -245,89 +313,57 @@ class Exchange:
             maybe_delivered=self.maybe_delivered,
         )
 
-    def too_large(self) -> None:
-        """More has come in than is taken."""
-        if self._over:
-            return
-        what, limit = ("the reply", MAX_REPLY_BYTES)
-        if self._status is None:
-            what, limit = ("the head of the reply", MAX_HEAD_BYTES)
-        error = self._unusable(f"{what} is larger than {limit} bytes")
-        self.abort()
-        self._done(error)
-
-    def _failed(self, failure: Failure) -> None:
-        if self._over:
-            return
-        request, reason = self._request, _innermost(failure)
-        never_sent = isinstance(reason, (error.ConnectError, error.DNSLookupError))
-        if never_sent or _is_refused_certificate(reason):
-            # A client of the user's connects and sends in one.
-            self.sent = False
-        if isinstance(reason, TunnelRefusedError) and reason.status in (401, 407):
-            self._end(
-                ProxyAuthenticationError(
-                    f"{request.method} {request.path}: {reason}",
-                    status=reason.status,
-                    body=reason.body,
-                    path=request.path,
-                )
-            )
-            return
-        kind, why = HTTPError, describe(reason)
-        if isinstance(reason, error.TimeoutError):
-            kind = RequestTimeoutError
-            if self._sender.pool is not None:
-                why = _NOT_CONNECTED.format(self._sender.config.connect_timeout)
-        self._end(
-            kind(
-                f"{request.method} {request.path}: {why}",
-                maybe_delivered=self.maybe_delivered,
-                original_error=reason,
-                transient=_may_pass(reason),
-            )
-        )
+    def _now(self) -> float:
+        try:
+            return float(self._link.clock())
+        except Exception:
+            _log.failure("the clock has failed")
+            return 0.0
 
 
 class _BodyReader(Protocol):
     """
-    Collects the body of one reply, up to the limit.
+    Collects the body of one reply, up to a limit.
 
-    :param packed: Whether it is in gzip, as far as treq has found out.
+    :param too_much: Called when the body is larger than *limit* bytes.
+    :ivar is_packed: Whether the body is in gzip, as far as treq has found out.
     """
 
-    def __init__(self, exchange: Exchange, response: Any, packed: bool) -> None:
-        self._exchange = exchange
-        self._of = response
-        self._packed = packed
+    def __init__(self, response: Any, limit: int, too_much: Callable[[], None]) -> None:
+        self._limit = limit
+        self._too_much = too_much
         self._chunks: list[bytes] = []
         self._size = 0
+        self._ended: Deferred[BaseException | None] = Deferred(self._stop)
+        self._response, self.is_packed = undecoded(response)
+
+    def read(self) -> Deferred[BaseException | None]:
+        """Return a Deferred that fires with None at the end, or with why it is not whole."""
+        self._response.deliverBody(self)
+        return self._ended
+
+    @property
+    def body(self) -> bytes:
+        """What has come of the body."""
+        return b"".join(self._chunks)
+
+    def _stop(self, ended: object) -> None:
+        # The attempt has aborted a connection of our own; a user's client has its own way.
+        if self.transport is not None:
+            cast(Any, self.transport).stopProducing()
 
     def dataReceived(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size <= MAX_REPLY_BYTES:
+        if self._size <= self._limit:
             self._chunks.append(data)
         else:
             self._chunks.clear()
-            self._exchange.too_large()
+            self._too_much()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        complete = isinstance(reason.value, (ResponseDone, PotentialDataLoss))
-        body = b"".join(self._chunks)
-        self._exchange.read(self._of, body, self._packed, None if complete else reason)
-
-
-def _undecoded(response: Any) -> tuple[Any, bool]:
-    """
-    *response* without the decoder that treq puts around one in gzip; whether it had one.
-
-    Twisted keeps to itself what that decoder stumbles over: a body that cannot be
-    unpacked would look like an empty one, which is a success.
-    """
-    for layer in (response, getattr(response, "original", None)):
-        if isinstance(layer, GzipDecoder):
-            return layer.original, True
-    return response, False
+        if not self._ended.called:
+            complete = isinstance(reason.value, (ResponseDone, PotentialDataLoss))
+            self._ended.callback(None if complete else reason.value)
 
 
 def _says_gzip(response: Any) -> bool:
@@ -338,42 +374,3 @@ def _says_gzip(response: Any) -> bool:
 def _header(response: Any, name: bytes) -> str | None:
     values = response.headers.getRawHeaders(name)
     return values[0].decode("latin-1") if values else None
-
-
-def _innermost(failure: Failure) -> BaseException:
-    """Twisted wraps why a request failed in lists of reasons; the first says most."""
-    reason = failure.value
-    while reasons := getattr(reason, "reasons", None):
-        reason = reasons[0].value
-    return cast(BaseException, reason)
-
-
-def _may_pass(reason: BaseException) -> bool:
-    """Whether another attempt may fare better: not where a certificate was refused."""
-    if isinstance(reason, TunnelRefusedError):
-        return reason.status >= 500 or reason.status in (408, 429)
-    return not _is_refused_certificate(reason)
-
-
-def _is_refused_certificate(reason: BaseException) -> bool:
-    if isinstance(reason, TLSError):
-        return "certificate verify failed" in _tls_texts(reason)
-    return isinstance(reason, VerificationError)
-
-
-def _tls_texts(error: TLSError) -> list[str]:
-    queue = error.args[0] if error.args else ()
-    return [str(entry[-1]) for entry in queue] if isinstance(queue, list) else []
-
-
-def describe(reason: BaseException) -> str:
-    """Why there is no usable answer, in one line."""
-    if isinstance(reason, TLSError):
-        texts = ", ".join(_tls_texts(reason))
-        return f"TLS failed: {texts or 'the server ended the handshake'}"
-    if isinstance(reason, VerificationError):
-        return "TLS failed: the certificate is not valid for the host name"
-    if isinstance(reason, _EXPLAINED):
-        return str(reason) or type(reason).__name__
-    # What else there is may quote the request or the reply.
-    return f"no usable reply ({type(reason).__name__})"

@@ -105,8 +105,10 @@ class ThreadResolver:
             with a DNSLookupError.  Cancelling forgets the lookup; the thread ends by itself.
         """
         if self._thread is None:
-            self._thread = Thread(target=self._look_up, name="txpusher-resolver", daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._look_up, name="txpusher-resolver", daemon=True)
+            # A thread that cannot start is none: the next lookup tries again.
+            thread.start()
+            self._thread = thread
         waiter: Deferred[list[Address]] = Deferred(self._forget)
         self._waiting.append(waiter)
         return waiter

@@ -1,5 +1,5 @@
 """
-The way through an HTTP proxy: the agent for plain requests, the tunnel for TLS.
+The tunnel through an HTTP proxy, for TLS; and what a proxy is told of who asks.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txpusher._http.phase import Phase, Report
 from txpusher._urls import Proxy
 
 #: The most bytes that a proxy may answer a CONNECT with.
@@ -23,9 +24,9 @@ MAX_ANSWER = 65536
 _STATUS_LINE = re.compile(rb"HTTP/[0-9]\.[0-9] ([0-9]{3})(?: |\r|$)").match
 
 
-class TunnelRefusedError(Exception):
+class TunnelError(Exception):
     """
-    The proxy answered CONNECT with something else than success.
+    The proxy did not answer CONNECT with success.
 
     :ivar status: The HTTP status, 0 where there was none to be read.
     :ivar body: The start of the reply's body, as text.
@@ -39,7 +40,7 @@ class TunnelRefusedError(Exception):
 
 
 def authorization(proxy: Proxy) -> bytes | None:
-    """The value of Proxy-Authorization, None where the proxy is used by anyone."""
+    """Return the value of Proxy-Authorization, None where the proxy asks for no user."""
     if not proxy.user:
         return None
     return b"Basic " + base64.b64encode(f"{proxy.user}:{proxy.password}".encode())
@@ -50,13 +51,20 @@ class TunnelEndpoint:
     """
     Connects to a host by way of a proxy's CONNECT.
 
-    :param endpoint: Where the proxy listens.
+    :param endpoint: Connects to the proxy.
+    :param report: Told when TLS can begin.
     """
 
     def __init__(
-        self, endpoint: IStreamClientEndpoint, host: str, port: int, proxy: Proxy
+        self,
+        endpoint: IStreamClientEndpoint,
+        host: str,
+        port: int,
+        proxy: Proxy,
+        report: Report,
     ) -> None:
         self._endpoint = endpoint
+        self._report = report
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = [b"CONNECT %b HTTP/1.1" % target.encode(), b"Host: %b" % target.encode()]
         value = authorization(proxy)
@@ -65,13 +73,19 @@ class TunnelEndpoint:
         self._connect_request = b"\r\n".join([*lines, b"", b""])
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """A protocol whose transport leads to the host; fails with TunnelRefusedError."""
+        """
+        Connect; the Deferred fires with a protocol whose transport leads to the host.
+
+        It fails with a TunnelError where the proxy refuses.
+        """
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         tunnel = cast(
             _Tunnel,
-            await self._endpoint.connect(_TunnelFactory(self._connect_request, factory)),
+            await self._endpoint.connect(
+                _TunnelFactory(self._connect_request, factory, self._report)
+            ),
         )
         try:
             return await tunnel.established
@@ -82,14 +96,19 @@ class TunnelEndpoint:
 
 
 class _TunnelFactory(Factory):
+    """Makes the tunnel of one connection."""
+
     noisy = False
 
-    def __init__(self, connect_request: bytes, wrapped: IProtocolFactory) -> None:
+    def __init__(
+        self, connect_request: bytes, wrapped: IProtocolFactory, report: Report
+    ) -> None:
         self._connect_request = connect_request
         self._wrapped = wrapped
+        self._report = report
 
     def buildProtocol(self, addr: Any) -> _Tunnel:
-        return _Tunnel(self._connect_request, self._wrapped)
+        return _Tunnel(self._connect_request, self._wrapped, self._report)
 
     def doStart(self) -> None:
         super().doStart()
@@ -102,18 +121,20 @@ class _TunnelFactory(Factory):
 
 class _Tunnel(Protocol):
     """
-    Speaks to the proxy, then hands the transport to the protocol beyond it.
+    Speaks to the proxy, then hands the transport to the protocol that speaks to the host.
 
-    :ivar established: Fires with that protocol, or fails with the reason why there
-        will be none.
-    :ivar closed: Fires with None when the socket is closed, where there is none.
+    :ivar established: Fires with that protocol, or fails with the reason why there is none.
+    :ivar closed: Fires with None when the socket of a tunnel that failed is closed.
     """
 
-    def __init__(self, connect_request: bytes, wrapped: IProtocolFactory) -> None:
+    def __init__(
+        self, connect_request: bytes, wrapped: IProtocolFactory, report: Report
+    ) -> None:
         self._connect_request = connect_request
+        self._report = report
         self._wrapped = wrapped
         self._received = b""
-        self._refused: TunnelRefusedError | None = None
+        self._refused: TunnelError | None = None
         self._beyond: IProtocol | None = None
         self.established: Deferred[IProtocol] = Deferred(lambda _: self._abort())
         self.closed: Deferred[None] = Deferred()
@@ -149,6 +170,7 @@ class _Tunnel(Protocol):
             self._hand_over()
 
     def _hand_over(self) -> None:
+        self._report(Phase.TLS_HANDSHAKE)
         beyond = self._wrapped.buildProtocol(cast(Any, self.transport).getPeer())
         if beyond is None:
             self._refuse(0, "no protocol was built")
@@ -158,7 +180,7 @@ class _Tunnel(Protocol):
         self.established.callback(beyond)
 
     def _refuse(self, status: int, problem: str, body: str = "") -> None:
-        self._refused = TunnelRefusedError(status, problem, body)
+        self._refused = TunnelError(status, problem, body)
         self._abort()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -1,5 +1,5 @@
 """
-What a client tells of its work: each attempt when it is over, the totals at any time.
+The figures that a client gives of its work: each attempt when it is over, totals at any time.
 """
 
 from __future__ import annotations
@@ -53,3 +53,20 @@ class Stats:
     succeeded: int
     failed: int
     retried: int
+
+
+@attrs.define
+class Counters:
+    """
+    The totals of one client since it was made.
+
+    :ivar attempts: Attempts begun.
+    :ivar retried: Attempts beyond the first of their operation.
+    :ivar succeeded: Operations that ended in a value.
+    :ivar failed: Operations that ended in an error.
+    """
+
+    attempts: int = 0
+    retried: int = 0
+    succeeded: int = 0
+    failed: int = 0

@@ -1,42 +1,58 @@
 """
 From a request to its value: the queue, the limits, the retries, the end.
 
-What a request says is :mod:`txpusher._api`'s; how one attempt goes over the
-wire is :mod:`txpusher._http.attempt`'s.
+The content of a request is the business of :mod:`txpusher._api`; one attempt to send it is
+made by :mod:`txpusher._http.attempt`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from txpusher._api import Api, ApiRequest
-from txpusher._http.attempt import Exchange
-from txpusher._http.links import Sender
-from txpusher._http.stats import Attempt, Stats
+from txpusher._api import Api
+from txpusher._http.attempt import OngoingAttempt
+from txpusher._http.links import Link, make_link
+from txpusher._http.operation import Operation, OperationState
+from txpusher._http.shutdown import ShutdownWatch
+from txpusher._http.stats import Attempt, Counters, Stats
 from txpusher._reply import ApiReply
+from txpusher._request import ApiRequest
 from txpusher._text import short_repr
 from txpusher._validators import is_number
 from txpusher.config import Config
 from txpusher.errors import (
     ClosedError,
     ConfigurationError,
-    HTTPError,
     InvalidRequestError,
     PusherError,
     QueueFullError,
 )
-from txpusher.retry import may_have_been_delivered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from txpusher._interfaces import AnyHTTPClient, AnyReactor, Clock, OnAttempt
 
 _log = Logger(namespace="txpusher")
+
+
+class TransportState(Enum):
+    """The state of a client's transport."""
+
+    #: Operations are accepted.
+    OPEN = auto()
+    #: No operation is accepted; the operations in flight end.
+    CLOSING = auto()
+    #: Nothing is in flight; the sockets close.
+    DISCONNECTING = auto()
+    #: There is no socket left.
+    CLOSED = auto()
 
 
 class Transport:
@@ -57,26 +73,23 @@ class Transport:
         on_attempt: OnAttempt | None,
     ) -> None:
         self.config = config
-        self.api = api
-        self.on_attempt = on_attempt
+        self._api = api
+        self._on_attempt = on_attempt
         self._reactor = reactor
         self._http_client = http_client
         self._clock = clock
-        self._sender: Sender | None = None
-        self._queue: OrderedDict[_Operation, None] = OrderedDict()
-        self._flying: dict[_Operation, None] = {}
-        self._delayed: dict[_Operation, None] = {}
-        self._pumping = False
-        self._closing: list[Deferred[None]] | None = None
-        self._disconnecting = self._closed = False
-        self.sent = self.succeeded = self.failed = self.retried = 0
-
-    @property
-    def sender(self) -> Sender:
-        """Made for the first request: until then no reactor is looked up."""
-        if self._sender is None:
-            self._sender = Sender(self.config, self.reactor, self._http_client, self._clock)
-        return self._sender
+        self._opened_link: Link | None = None
+        self._seconds: Callable[[], float]
+        self._watch: ShutdownWatch | None = None
+        self._state = TransportState.OPEN
+        self._closers: list[Deferred[None]] = []
+        self._counters = Counters()
+        # Each operation that is not DONE is in the one of these that its state says.
+        self._queue: OrderedDict[Operation, None] = OrderedDict()
+        self._in_flight: dict[Operation, None] = {}
+        self._waiting_to_retry: dict[Operation, None] = {}
+        #: Set while operations are started, against doing so from within.
+        self._is_starting = False
 
     @property
     def reactor(self) -> Any:
@@ -87,18 +100,35 @@ class Transport:
             self._reactor = reactor
         return self._reactor
 
+    @property
+    def _link(self) -> Link:
+        """The way to the server, made for the first request: no reactor is used before."""
+        if self._opened_link is None:
+            link = make_link(self.config, self.reactor, self._clock, self._http_client)
+            self._watch = ShutdownWatch(self.reactor, self._count_unsettled)
+            self._opened_link = link
+            self._seconds = self.reactor.seconds
+        return self._opened_link
+
     def stats(self) -> Stats:
-        """A snapshot."""
-        endpoint = None if self._sender is None else self._sender.endpoint
+        """Return what the client does and has done, at this moment."""
+        link, counters = self._opened_link, self._counters
         return Stats(
-            pending=len(self._queue) + len(self._delayed),
-            in_flight=len(self._flying),
-            open_connections=0 if endpoint is None else endpoint.open,
-            sent=self.sent,
-            succeeded=self.succeeded,
-            failed=self.failed,
-            retried=self.retried,
+            pending=len(self._queue) + len(self._waiting_to_retry),
+            in_flight=len(self._in_flight),
+            open_connections=0 if link is None else link.open_connections,
+            sent=counters.attempts,
+            succeeded=counters.succeeded,
+            failed=counters.failed,
+            retried=counters.retried,
         )
+
+    def _count_unsettled(self) -> int:
+        """Return how many operations have not ended; a publisher tells of its own."""
+        places = (self._queue, self._in_flight, self._waiting_to_retry)
+        return sum(not operation.of_publisher for place in places for operation in place)
+
+    # Accepting
 
     def send(self, request: ApiRequest) -> Deferred[dict[str, Any]]:
         """
@@ -107,75 +137,86 @@ class Transport:
         :return: A Deferred that fires with the decoded reply, or fails with a
             PusherError, or with CancelledError when it is cancelled.
         """
-        return self._accept(request, bounded=True)
+        max_pending = self.config.max_pending
+        if max_pending is not None and self._state is TransportState.OPEN:
+            room = self.config.max_connections - len(self._in_flight)
+            # Some of the queue is about to start, where a callback has just been told how an
+            # operation ended.
+            waiting = max(0, len(self._queue) - max(0, room)) + len(self._waiting_to_retry)
+            if waiting >= max_pending and (self._queue or room <= 0):
+                return self._refuse(
+                    QueueFullError(
+                        f"{waiting} operations are waiting already, "
+                        f"max_pending is {max_pending}"
+                    )
+                )
+        return self._accept(request, of_publisher=False)
 
     def send_unbounded(self, request: ApiRequest) -> Deferred[dict[str, Any]]:
         """
-        Send *request*, however many operations wait.
+        Send *request* of a BatchPublisher, however many operations wait.
 
-        BatchPublisher bounds its events itself, and has at most ``max_connections``
-        requests under way.
+        The publisher bounds its events itself, and has at most ``max_connections`` requests
+        under way.
 
         :return: As :meth:`send`.
         """
-        return self._accept(request, bounded=False)
+        return self._accept(request, of_publisher=True)
 
-    def _accept(self, request: ApiRequest, *, bounded: bool) -> Deferred[dict[str, Any]]:
-        if self._closing is not None:
-            self.failed += 1
-            return fail(ClosedError("the client is closed"))
+    def _accept(self, request: ApiRequest, *, of_publisher: bool) -> Deferred[dict[str, Any]]:
+        if self._state is not TransportState.OPEN:
+            return self._refuse(ClosedError("the client is closed"))
         try:
-            sender = self.sender
+            link = self._link
+        except PusherError as error:
+            return self._refuse(error)
         except Exception as error:
             # A host that TLS cannot verify, a tls_policy that raises.
-            self.failed += 1
-            return fail(ConfigurationError(f"host or tls_policy cannot be used: {error}"))
-        config = self.config
-        room = config.max_connections - len(self._flying)
-        idle = room > 0 and not self._queue
-        if bounded and not idle and config.max_pending is not None:
-            # Some of the queue is about to go out where a callback has just been told
-            # how an operation ended.
-            waiting = max(0, len(self._queue) - max(0, room)) + len(self._delayed)
-            if waiting >= config.max_pending:
-                self.failed += 1
-                return fail(
-                    QueueFullError(
-                        f"{waiting} operations are waiting already, "
-                        f"max_pending is {config.max_pending}"
-                    )
-                )
-        operation = _Operation(self, request)
-        if idle:
-            self._begin(operation, sender)
-        else:
+            return self._refuse(
+                ConfigurationError(f"host or tls_policy cannot be used: {error}")
+            )
+        operation = Operation(request, self._cancelled, of_publisher=of_publisher)
+        if self._queue or len(self._in_flight) >= self.config.max_connections:
             self._queue[operation] = None
+        else:
+            self._begin(operation, link)
         return operation.deferred
 
+    def _refuse(self, error: PusherError) -> Deferred[dict[str, Any]]:
+        self._counters.failed += 1
+        return fail(error)
+
+    # Closing
+
     def close(self, timeout: float | None = None) -> Deferred[None]:
-        """Fires when nothing is in flight and no socket is open any more."""
+        """
+        Accept no more operations; let what is in flight end, then close the sockets.
+
+        :param timeout: Seconds after which what is in flight fails with a ClosedError.
+        :return: A Deferred that fires with None when nothing is in flight and no socket open.
+        """
         if timeout is not None and not (is_number(timeout) and timeout >= 0):
             return fail(
                 InvalidRequestError(f"timeout must be >= 0 seconds, not {short_repr(timeout)}")
             )
         closed: Deferred[None] = Deferred()
-        if self._closed:
+        if self._state is TransportState.CLOSED:
             closed.callback(None)
             return closed
-        if self._closing is not None:
-            self._closing.append(closed)
-        else:
-            self._closing = [closed]
-            waiting = [*self._queue, *self._delayed]
+        self._closers.append(closed)
+        if self._state is TransportState.OPEN:
+            self._state = TransportState.CLOSING
+            waiting = [*self._queue, *self._waiting_to_retry]
             self._queue.clear()
             for operation in waiting:
                 again = " again" if operation.attempts else ""
-                operation.fail(
-                    ClosedError(f"the client was closed before this was sent{again}")
+                self._fail(
+                    operation,
+                    ClosedError(f"the client was closed before this was sent{again}"),
                 )
-        self._pump()
+        self._start_queued()
         if timeout is not None and not closed.called:
-            call = self.sender.reactor.callLater(timeout, self._abort)
+            call = self._link.reactor.callLater(timeout, self._abort)
             closed.addBoth(self._cancel_call, call)
         return closed
 
@@ -186,75 +227,115 @@ class Transport:
         return result
 
     def _abort(self) -> None:
-        for operation in list(self._flying):
-            operation.fail(ClosedError("the client was closed before the reply came"))
-        if self.sender.endpoint is not None:
-            self.sender.endpoint.abort()
+        for operation in list(self._in_flight):
+            self._fail(operation, ClosedError("the client was closed before the reply came"))
+        self._link.abort()
 
     def _close_connections(self) -> None:
-        if self._disconnecting:
-            return
-        self._disconnecting = True
-        pool = None if self._sender is None else self._sender.pool
-        if pool is None:
+        self._state = TransportState.DISCONNECTING
+        if self._opened_link is None:
             self._all_closed(None)
         else:
-            Deferred.fromCoroutine(pool.close()).addBoth(self._all_closed)
+            Deferred.fromCoroutine(self._opened_link.close()).addBoth(self._all_closed)
 
     def _all_closed(self, result: object) -> None:
-        self._closed = True
-        waiting, self._closing = self._closing or [], []
-        for waiter in waiting:
-            waiter.callback(None)
+        self._state = TransportState.CLOSED
+        if self._watch is not None:
+            self._watch.end()
+        closers, self._closers = self._closers, []
+        for closer in closers:
+            closer.callback(None)
 
-    # What operations call
+    # Operations
 
-    def _begin(self, operation: _Operation, sender: Sender) -> None:
-        self._flying[operation] = None
-        self.sent += 1
-        self.retried += operation.attempts > 0
-        operation.begin(sender)
+    def _begin(self, operation: Operation, link: Link) -> None:
+        """Make one attempt."""
+        limit = operation.begin_attempt(
+            self._seconds(),
+            self.config.retry.max_duration,
+            make_key=self.config.idempotency_keys,
+        )
+        self._in_flight[operation] = None
+        self._counters.attempts += 1
+        self._counters.retried += operation.attempts > 1
+        attempt = operation.attempt = OngoingAttempt(
+            link,
+            operation.request,
+            limit,
+            lambda outcome: self._attempt_ended(operation, outcome),
+        )
+        attempt.start(operation.idempotency_key)
 
-    def _landed(self, operation: _Operation) -> None:
-        del self._flying[operation]
+    def _attempt_ended(self, operation: Operation, outcome: ApiReply | PusherError) -> None:
+        """Report the attempt; end the operation, or have it wait for the next attempt."""
+        attempt, operation.attempt = operation.attempt, None
+        del self._in_flight[operation]
+        result: dict[str, Any] | PusherError
+        status: int | None = None
+        if isinstance(outcome, ApiReply):
+            status = outcome.status
+            try:
+                result = self._api.decode(operation.request, outcome)
+            except PusherError as error:
+                result = error
+                # A server may answer before it has been asked.
+                error.maybe_delivered &= attempt is not None and attempt.has_sent
+        else:
+            result = outcome
+        failure = result if isinstance(result, PusherError) else None
+        self._report(operation, status, failure)
+        if operation.state is OperationState.DONE:
+            # Cancelled by on_attempt.
+            self._start_queued()
+            return
+        delay = None if failure is None else self._delay_after(operation, failure)
+        if delay is None:
+            self._settle(operation, result)
+        else:
+            operation.state = OperationState.WAITING_TO_RETRY
+            self._waiting_to_retry[operation] = None
+            operation.retry_call = self.reactor.callLater(delay, self._requeue, operation)
+            self._start_queued()
 
-    def _delay(self, operation: _Operation, seconds: float) -> Any:
-        self._delayed[operation] = None
-        return self.sender.reactor.callLater(seconds, self._again, operation)
+    def _delay_after(self, operation: Operation, error: PusherError) -> float | None:
+        """Return the seconds until the next attempt, None where there is none."""
+        operation.maybe_delivered |= error.maybe_delivered
+        if self._state is not TransportState.OPEN:
+            return None
+        delay = self.config.retry.delay(operation.attempts - 1, error)
+        if delay is None or operation.ends is None:
+            return delay
+        return delay if self._seconds() + delay < operation.ends else None
 
-    def _again(self, operation: _Operation) -> None:
-        del self._delayed[operation]
+    def _requeue(self, operation: Operation) -> None:
+        """Put an operation whose wait is over at the head of the queue."""
+        del self._waiting_to_retry[operation]
+        operation.state = OperationState.QUEUED
         self._queue[operation] = None
         self._queue.move_to_end(operation, last=False)
-        self._pump()
+        self._start_queued()
 
-    def _forget(self, operation: _Operation) -> None:
-        for place in (self._flying, self._queue, self._delayed):
-            place.pop(operation, None)
-
-    def _pump(self) -> None:
-        """Begin what can begin."""
-        if self._pumping:
+    def _start_queued(self) -> None:
+        """Begin what can begin; close the connections where nothing is left to do."""
+        if self._is_starting:
             return
-        self._pumping = True
+        self._is_starting = True
         try:
             limit = self.config.max_connections
-            while self._queue and len(self._flying) < limit:
+            while self._queue and len(self._in_flight) < limit:
                 operation, _ = self._queue.popitem(last=False)
-                self._begin(operation, self.sender)
+                self._begin(operation, self._link)
         finally:
-            self._pumping = False
-        if self._closing is not None and not self._flying:
+            self._is_starting = False
+        if self._state is TransportState.CLOSING and not self._in_flight:
             self._close_connections()
 
     def _report(
-        self,
-        request: ApiRequest,
-        number: int,
-        status: int | None,
-        failure: PusherError | None,
-        seconds: float,
+        self, operation: Operation, status: int | None, failure: PusherError | None
     ) -> None:
+        """Tell the log and ``on_attempt`` of an attempt that is over."""
+        request = operation.request
+        seconds = self._seconds() - operation.attempt_began
         _log.debug(
             "{method} {path}: {status} in {milliseconds:.1f} ms",
             method=request.method,
@@ -262,141 +343,57 @@ class Transport:
             status=type(failure).__name__ if status is None else status,
             milliseconds=seconds * 1000,
         )
-        if self.on_attempt is None:
+        if self._on_attempt is None:
             return
         # The operation has not ended yet: should the hook close the client, that has
         # to wait for it.
-        pumping, self._pumping = self._pumping, True
+        was_starting, self._is_starting = self._is_starting, True
         try:
-            self.on_attempt(
-                Attempt(request.method, request.path, number, status, failure, seconds)
+            self._on_attempt(
+                Attempt(
+                    request.method, request.path, operation.attempts, status, failure, seconds
+                )
             )
         except Exception:
             _log.failure("on_attempt failed")
         finally:
-            self._pumping = pumping
+            self._is_starting = was_starting
 
+    # The end of an operation
 
-class _Operation:
-    """One request until its Deferred fires: queued, in flight, waiting to retry."""
-
-    __slots__ = (
-        "_began",
-        "_exchange",
-        "_idempotency_key",
-        "_maybe_delivered",
-        "_request",
-        "_retry_call",
-        "_transport",
-        "attempts",
-        "deferred",
-    )
-
-    def __init__(self, transport: Transport, request: ApiRequest) -> None:
-        self._transport = transport
-        self._request = request
-        self.attempts = 0
-        self._began = 0.0
-        self._idempotency_key: str | None = None
-        self._maybe_delivered = False
-        self._retry_call: Any = None
-        self._exchange: Exchange | None = None
-        self.deferred: Deferred[dict[str, Any]] = Deferred(self._cancelled)
-
-    def begin(self, sender: Sender) -> None:
-        """Make one attempt."""
-        request = self._request
-        if (
-            not self.attempts
-            and request.method == "POST"
-            and self._transport.config.idempotency_keys
-        ):
-            self._idempotency_key = uuid4().hex
-        self.attempts += 1
-        self._began = sender.reactor.seconds()
-        self._exchange = Exchange(sender, request, self._idempotency_key, self._ended)
-        self._exchange.start()
-
-    def fail(self, error: PusherError) -> None:
+    def _fail(self, operation: Operation, error: PusherError) -> None:
         """End with *error*, wherever the operation is."""
-        if self.deferred.called:
-            # The errback of another one that fails has cancelled it.
-            return
-        self._stop()
-        self._settle(error)
+        if operation.state is not OperationState.DONE:
+            self._stop(operation)
+            self._settle(operation, error)
 
-    def _cancelled(self, deferred: object) -> None:
-        self._stop()
-        self._transport.failed += 1
-        self._transport._pump()
+    def _cancelled(self, operation: Operation) -> None:
+        self._stop(operation)
+        self._counters.failed += 1
+        self._start_queued()
 
-    def _stop(self) -> None:
-        if self._exchange is not None:
-            self._maybe_delivered |= self._exchange.maybe_delivered
-            self._exchange.abort()
-        if self._retry_call is not None and self._retry_call.active():
-            self._retry_call.cancel()
-        self._transport._forget(self)
+    def _stop(self, operation: Operation) -> None:
+        """Take an operation out of its place, and end what it does."""
+        place: dict[Operation, None] = {
+            OperationState.QUEUED: self._queue,
+            OperationState.IN_FLIGHT: self._in_flight,
+            OperationState.WAITING_TO_RETRY: self._waiting_to_retry,
+        }.get(operation.state, {})
+        operation.stop()
+        # An operation that on_attempt or close() stops has left its place already.
+        place.pop(operation, None)
 
-    def _ended(self, outcome: ApiReply | PusherError) -> None:
-        """The attempt is over."""
-        transport = self._transport
-        self._exchange = None
-        transport._landed(self)
-        status: int | None = None
-        result: dict[str, Any] | PusherError
-        if isinstance(outcome, ApiReply):
-            status = outcome.status
-            try:
-                result = transport.api.decode(self._request, outcome)
-            except PusherError as error:
-                result = error
-            except Exception as error:
-                # What json_loads gave has a way of its own.
-                result = HTTPError(
-                    f"{self._request.method} {self._request.path}: "
-                    f"the reply cannot be read ({type(error).__name__})",
-                    maybe_delivered=may_have_been_delivered(
-                        self._request.method, sent=True, status=status
-                    ),
-                    original_error=error,
-                )
-        else:
-            result = outcome
-        failure = result if isinstance(result, PusherError) else None
-        transport._report(
-            self._request,
-            self.attempts,
-            status,
-            failure,
-            transport.sender.reactor.seconds() - self._began,
-        )
-        if self.deferred.called:
-            # Cancelled by on_attempt.
-            transport._pump()
-            return
-        delay = None if failure is None else self._delay_after(failure)
-        if delay is not None:
-            self._retry_call = transport._delay(self, delay)
-            transport._pump()
-        else:
-            self._settle(result)
-
-    def _delay_after(self, error: PusherError) -> float | None:
-        self._maybe_delivered |= error.maybe_delivered
-        transport = self._transport
-        if transport._closing is not None:
-            return None
-        return transport.config.retry.delay(self.attempts - 1, error)
-
-    def _settle(self, result: dict[str, Any] | PusherError) -> None:
-        transport = self._transport
+    def _settle(self, operation: Operation, result: dict[str, Any] | PusherError) -> None:
+        """Fire the Deferred of an operation, and begin what can begin then."""
+        operation.state = OperationState.DONE
         if isinstance(result, PusherError):
             # One attempt that may have been acted on is enough.
-            result.maybe_delivered |= self._maybe_delivered
-            transport.failed += 1
-            self.deferred.errback(Failure(result))
+            result.maybe_delivered |= operation.maybe_delivered
+            self._counters.failed += 1
+            if self._watch is not None and not operation.of_publisher:
+                self._watch.failed(result)
+            operation.deferred.errback(Failure(result))
         else:
-            transport.succeeded += 1
-            self.deferred.callback(result)
-        transport._pump()
+            self._counters.succeeded += 1
+            operation.deferred.callback(result)
+        self._start_queued()

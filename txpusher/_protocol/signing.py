@@ -43,8 +43,13 @@ def request_signature(secret: str, method: str, path: str, params: Mapping[str, 
         prefix that a proxy strips.
     :param params: All other query parameters, their values not escaped.
     """
-    pairs = sorted((name.lower(), value) for name, value in params.items())
-    query = "&".join([f"{name}={value}" for name, value in pairs])
+    return _signature(
+        secret, method, path, {name.lower(): value for name, value in params.items()}
+    )
+
+
+def _signature(secret: str, method: str, path: str, params: Mapping[str, str]) -> str:
+    query = "&".join([f"{name}={params[name]}" for name in sorted(params)])
     return hmac_hex(secret, f"{method}\n{path}\n{query}".encode())
 
 
@@ -70,7 +75,7 @@ def signed_params(
     signed["auth_version"] = "1.0"
     if body is not None:
         signed["body_md5"] = body_md5(body)
-    signed["auth_signature"] = request_signature(secret, method, path, signed)
+    signed["auth_signature"] = _signature(secret, method, path, signed)
     return signed
 
 
