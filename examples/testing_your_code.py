@@ -1,5 +1,5 @@
 """
-Test code of one's own that publishes: with a stub, and with a real server.
+Test code of one's own that publishes: with a fake, with a stub, and with a real server.
 
 Runs with trial, or by itself::
 
@@ -21,7 +21,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from txpusher import ConfigurationError, Pusher, RateLimitedError, RetryPolicy, TriggerReply
-from txpusher.testing import RunningServer
+from txpusher.testing import FakePusher, RunningServer
 
 
 def announce_order(pusher: Pusher, number: int) -> Deferred[TriggerReply]:
@@ -29,8 +29,22 @@ def announce_order(pusher: Pusher, number: int) -> Deferred[TriggerReply]:
     return pusher.trigger("orders", "created", {"number": number})
 
 
+class FakeTests(SynchronousTestCase):
+    """No socket, no waiting and no requests: what was published is all that matters."""
+
+    def test_an_order_is_announced(self) -> None:
+        pusher = FakePusher()
+        self.successResultOf(announce_order(pusher, 7))
+        pusher.assert_sent("orders", "created", data={"number": 7})
+
+    def test_a_failure_is_handed_on(self) -> None:
+        pusher = FakePusher()
+        pusher.fail_next(RateLimitedError("slow down", status=429))
+        self.failureResultOf(announce_order(pusher, 7), RateLimitedError)
+
+
 class StubbedTests(SynchronousTestCase):
-    """No socket and no waiting: ``treq.testing`` answers, and time is a Clock."""
+    """The requests and the retries too: ``treq.testing`` answers, and time is a Clock."""
 
     def setUp(self) -> None:
         self.requests: list[dict[str, Any]] = []

@@ -69,8 +69,8 @@ class FakePusher(Pusher):
     ) -> None:
         super().__init__(app_id, key, secret, **options)
         self.sent: list[SentEvent] = []
-        self._api = _RememberingApi(self.config)
-        self._fake = FakeTransport(self._transport, self._api, options.get("on_attempt"))
+        self.api = _RememberingApi(self.config)
+        self._fake = FakeTransport(self._transport, self.api, options.get("on_attempt"))
         self._fake.record = self.sent.append
         # The methods that Pusher and BatchPublisher call are those of FakeTransport.
         self._transport = cast("Transport", self._fake)

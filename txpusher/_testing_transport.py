@@ -73,6 +73,7 @@ class FakeTransport:
         self._on_attempt = on_attempt
         self._closed = False
         self._cached: dict[str, str] = {}
+        self._replies: dict[str, str] = {}
         self._succeeded = self._failed = 0
 
     @property
@@ -87,10 +88,8 @@ class FakeTransport:
             return self._real.send(request)
         if self.failures:
             return self._fail(request, None, self.failures.popleft())
-        path = request.path.removeprefix(self.config.app_path)
-        segments = [unquote(segment) for segment in path.split("/")[1:]]
         try:
-            status, body = 200, json.dumps(self._answer(request, segments))
+            status, body = 200, self._answer_once(request)
         except _RefusedError as refused:
             status, body = refused.status, str(refused)
         try:
@@ -142,22 +141,40 @@ class FakeTransport:
 
     # The server that nobody is connected to
 
+    def _answer_once(self, request: ApiRequest) -> str:
+        """Answer a request whose idempotency key was there before as the first time."""
+        key = request.idempotency_key
+        if key is not None and key in self._replies:
+            return self._replies[key]
+        path = request.path.removeprefix(self.config.app_path)
+        segments = [unquote(segment) for segment in path.split("/")[1:]]
+        reply = json.dumps(self._answer(request, segments))
+        if key is not None:
+            self._replies[key] = reply
+        return reply
+
     def _answer(self, request: ApiRequest, segments: list[str]) -> dict[str, Any]:
-        match [request.method, *segments]:
-            case ["POST", "events"]:
+        match segments:
+            case ["events"]:
+                _check_method(request, "POST")
                 return self._accept_event(request)
-            case ["POST", "batch_events"]:
+            case ["batch_events"]:
+                _check_method(request, "POST")
                 return self._accept_batch(request)
-            case ["GET", "channels"]:
+            case ["channels"]:
+                _check_method(request, "GET")
                 prefix = request.params.get("filter_by_prefix", "")
                 _attributes(request.params.get("info"), prefix)
                 return {"channels": {}}
-            case ["GET", "channels", name]:
+            case ["channels", name]:
+                _check_method(request, "GET")
                 return self._answer_channel(name, request.params.get("info"))
-            case ["GET", "channels", name, "users"]:
+            case ["channels", name, "users"]:
+                _check_method(request, "GET")
                 _refuse_unless(is_presence(name), "only presence channels have users")
                 return {"users": []}
-            case ["POST", "users", _, "terminate_connections"]:
+            case ["users", _, "terminate_connections"]:
+                _check_method(request, "POST")
                 return {}
         raise _RefusedError(404, "there is no such path")
 
@@ -215,6 +232,11 @@ class _RefusedError(Exception):
 def _refuse_unless(right: bool, text: str) -> None:
     if not right:
         raise _RefusedError(400, text)
+
+
+def _check_method(request: ApiRequest, method: str) -> None:
+    if request.method != method:
+        raise _RefusedError(405, f"this path takes {method} alone")
 
 
 def _json_object(request: ApiRequest) -> dict[str, Any]:

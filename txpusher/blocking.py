@@ -85,6 +85,8 @@ class BlockingPusher(OfflineOperations):
 
     def _use(self, pusher: Pusher) -> None:
         super().__init__(pusher.config, pusher.clock)
+        # A FakePusher's notes what the events were before they were encoded.
+        self.api = pusher.api
         self._pusher = pusher
 
     @property

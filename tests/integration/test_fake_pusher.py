@@ -5,31 +5,22 @@ from __future__ import annotations
 import base64
 import inspect
 from collections.abc import AsyncIterator, Callable
-from datetime import date
 from typing import Any
+from urllib.parse import urlsplit
 
-import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import deferToThread
-from twisted.python.failure import Failure
 
 from tests.support.observing import Log, in_reactor
 from txpusher import (
     APIError,
-    Attempt,
-    BatchPublisher,
     BlockingPusher,
-    ClosedError,
     Event,
-    HTTPError,
-    InvalidRequestError,
     Pusher,
     PusherError,
-    RateLimitedError,
 )
-from txpusher.errors import ConfigurationError
-from txpusher.testing import ANYTHING, FakePusher, RunningServer, SentEvent
+from txpusher.testing import FakePusher, RunningServer
 
 MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 
@@ -125,6 +116,18 @@ CALLS: list[Callable[[Any], Any]] = [
     lambda p: p.post("/batch_events", {"batch": [{"name": "e", "data": "1"}]}),
     lambda p: p.post("/batch_events", {"batch": "nonsense"}),
     lambda p: p.post("/users/7/terminate_connections"),
+    lambda p: p.request("GET", "/channels", {"filter_by_prefix": "a"}),
+    lambda p: p.request("POST", "/events", body={"name": "e", "channel": "a", "data": "1"}),
+    lambda p: p.request("POST", "/events", body='{"name": "e", "channel": "a", "data": "1"}'),
+    lambda p: p.request("DELETE", "/events"),
+    lambda p: p.request("POST", "/channels"),
+    lambda p: p.request("GET", "/events"),
+    lambda p: p.request("BAD METHOD", "/events"),
+    lambda p: p.trigger("a", "e", "once", idempotency_key="k 1"),
+    lambda p: p.trigger("a", "e", 1, idempotency_key=""),
+    lambda p: p.send_to_user("7", "e", 1, idempotency_key="k 2"),
+    lambda p: p.trigger_batch([Event("a", "e", 1, idempotency_key="k 3")]),
+    lambda p: urlsplit(p.sign("GET", "/channels")).path,
     lambda p: p.authenticate("private-a", "1.2"),
     lambda p: p.authenticate("presence-a", "1.2", {"user_id": "7"}),
     lambda p: p.authenticate("a b", "1.2"),
@@ -194,64 +197,6 @@ async def test_same_events_are_sent_as_a_server_accepts(log: Log, clean_reactor:
     await server.stop()
 
 
-def value_of(deferred: Deferred[Any]) -> Any:
-    """The result of a Deferred that must have fired."""
-    results: list[Any] = []
-    deferred.addBoth(results.append)
-    [result] = results
-    if isinstance(result, Failure):
-        result.raiseException()
-    return result
-
-
-def test_sent_has_the_data_as_given_then_and_one_entry_per_channel() -> None:
-    fake = FakePusher(
-        json_dumps=lambda data: '"encoded"', encryption_master_key_base64=MASTER_KEY
-    )
-    data = {"day": date(2026, 1, 2), "tuple": (1, 2)}
-    value_of(fake.trigger(iter(["a", "b"]), "e", data, socket_id="1.2"))
-    value_of(fake.trigger(ENCRYPTED, "e", data))
-    value_of(fake.trigger_batch([Event("c", "f", data), Event("d", "g", "text")]))
-    value_of(fake.send_to_user("7", "e", data))
-    as_given = {"day": date(2026, 1, 2), "tuple": (1, 2)}
-    data.clear()
-    assert fake.sent == [
-        SentEvent("a", "e", as_given, "1.2"),
-        SentEvent("b", "e", as_given, "1.2"),
-        SentEvent(ENCRYPTED, "e", as_given),
-        SentEvent("c", "f", as_given),
-        SentEvent("d", "g", "text"),
-        SentEvent(USER, "e", as_given),
-    ]
-    assert repr(fake) == "<FakePusher app 1, 6 events sent>"
-
-
-def test_data_that_cannot_be_copied_is_kept_itself() -> None:
-    class Single:
-        def __deepcopy__(self, memo: object) -> None:
-            raise TypeError
-
-    fake, data = FakePusher(json_dumps=lambda data: "{}"), Single()
-    value_of(fake.trigger("a", "e", data))
-    assert fake.sent[0].data is data
-
-
-@pytest.mark.parametrize("ordered", [True, False])
-def test_batch_publisher_takes_a_fake(ordered: bool) -> None:
-    fake = FakePusher()
-    publisher = BatchPublisher(fake, ordered=ordered)
-    results = [publisher.trigger("a", "e", (number,)) for number in range(25)]
-    assert [value_of(result) for result in results] == [{}] * 25
-    assert [event.data for event in fake.sent] == [(number,) for number in range(25)]
-    with pytest.raises(InvalidRequestError):
-        value_of(publisher.trigger("a b", "e", 1))
-    fake.fail_next(HTTPError("lost", maybe_delivered=True))
-    with pytest.raises(HTTPError, match="lost"):
-        value_of(publisher.trigger("a", "e", 1))
-    assert len(fake.sent) == 25
-    value_of(publisher.close())
-
-
 @pytest_twisted.ensureDeferred
 async def test_blocking_pusher_wraps_a_fake() -> None:
     fake = FakePusher()
@@ -260,119 +205,9 @@ async def test_blocking_pusher_wraps_a_fake() -> None:
     fake.assert_sent("a", "e", {"n": 1})
 
 
-def test_assert_sent_returns_the_first_event_that_fits() -> None:
-    fake = FakePusher()
-    for number in (1, 2):
-        value_of(fake.trigger("a", "e", {"n": number}))
-    assert fake.assert_sent("a", "e").data == {"n": 1}
-    assert fake.assert_sent("a", "e", data={"n": 2}) is fake.sent[1]
-    assert fake.assert_sent("a", "e", ANYTHING) is fake.sent[0]
-
-
-def failure_of(check: Callable[[], object]) -> str:
-    with pytest.raises(AssertionError) as raised:
-        check()
-    return str(raised.value)
-
-
-def test_assert_sent_says_what_was_sent_instead() -> None:
-    fake = FakePusher()
-    assert (
-        failure_of(lambda: fake.assert_sent("a", "e"))
-        == "no event 'e' on channel 'a' was sent; nothing was sent"
-    )
-    value_of(fake.trigger("a", "e", {"n": 1}))
-    value_of(fake.trigger("b", "f", "x" * 300))
-    assert failure_of(lambda: fake.assert_sent("a", "f")) == (
-        "no event 'f' on channel 'a' was sent; 2 events were sent:\n"
-        "  'e' on 'a': {'n': 1}\n"
-        f"  'f' on 'b': '{'x' * 199}..."
-    )
-    assert failure_of(lambda: fake.assert_sent("a", "e", data={"n": 2})) == (
-        "no event 'e' on channel 'a' was sent with the data\n"
-        "  {'n': 2}\n"
-        "but it was sent with\n"
-        "  {'n': 1}"
-    )
-    assert "\n  None\n" in failure_of(lambda: fake.assert_sent("a", "e", data=None))
-    for number in range(9):
-        value_of(fake.trigger("c", "g", number))
-    message = failure_of(lambda: fake.assert_sent("a", "x"))
-    assert "11 events were sent, the latest 10 of them:\n  'f' on 'b'" in message
-
-
-def test_fail_next_fails_operations_in_order_and_sends_nothing_of_theirs() -> None:
-    attempts: list[Attempt] = []
-    fake = FakePusher(on_attempt=attempts.append)
-    errors = [RateLimitedError("slow down", status=429), HTTPError("lost"), KeyError("mine")]
-    for error in errors:
-        fake.fail_next(error)
-    with pytest.raises(InvalidRequestError):
-        value_of(fake.trigger("a b", "e", 1))
-    for error, operate in zip(
-        errors, [lambda: fake.trigger("a", "e", 1), fake.channels, fake.channels], strict=True
-    ):
-        with pytest.raises(type(error)) as raised:
-            value_of(operate())
-        assert raised.value is error
-    assert fake.sent == []
-    value_of(fake.trigger("a", "e", 1))
-    with pytest.raises(APIError):
-        value_of(fake.channel_users("a"))
-    told = [(attempt.status, type(attempt.failure).__name__) for attempt in attempts]
-    assert told == [
-        (None, "RateLimitedError"),
-        (None, "HTTPError"),
-        (None, "NoneType"),
-        (200, "NoneType"),
-        (400, "BadRequestError"),
-    ]
-    assert (fake.stats.sent, fake.stats.succeeded, fake.stats.failed) == (5, 1, 4)
-    with pytest.raises(TypeError, match="must be an exception, not 'lost'"):
-        fake.fail_next("lost")  # type: ignore[arg-type]
-
-
-def test_hook_that_raises_fails_no_operation(log: Log) -> None:
-    def hook(attempt: Attempt) -> None:
-        raise ZeroDivisionError
-
-    fake = FakePusher(on_attempt=hook)
-    assert value_of(fake.trigger("a", "e", 1)) == {}
-    [failure] = log.failures
-    assert failure["log_failure"].check(ZeroDivisionError)
-    log.failures.clear()
-
-
-def test_closed_fake_refuses_operations_without_using_up_a_failure() -> None:
-    fake = FakePusher()
-    fake.fail_next(HTTPError("lost"))
-    value_of(fake.close())
-    value_of(fake.close())
-    with pytest.raises(ClosedError, match="the client is closed"):
-        value_of(fake.trigger("a", "e", 1))
-    assert (fake.sent, fake.stats.failed) == ([], 1)
-
-
 @pytest_twisted.ensureDeferred
 async def test_fake_leaves_nothing_in_the_reactor() -> None:
     before = set(in_reactor())
     async with FakePusher() as fake:
         await fake.trigger("a", "e", 1)
     assert set(in_reactor()) - before == set()
-
-
-@pytest.mark.parametrize(
-    "setting", [{"key": ""}, {"timeout": -1}, {"encryption_master_key_base64": "x"}]
-)
-def test_malformed_setting_is_refused_as_by_a_pusher(setting: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError) as fake:
-        FakePusher(**setting)
-    with pytest.raises(ConfigurationError) as real:
-        Pusher(**{"app_id": "1", "key": "k", "secret": "s", **setting})
-    assert str(fake.value) == str(real.value)
-
-
-def test_fake_is_made_from_a_url_too() -> None:
-    fake = FakePusher.from_url("https://k:s@example.com/apps/7")
-    value_of(fake.trigger("a", "e", 1))
-    assert (fake.config.app_id, len(fake.sent)) == ("7", 1)

@@ -6,21 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from tests.support.suites import PLUGIN
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 PUSHER_JS = ROOT / "tests/interop/node_modules/pusher-js/dist/web/pusher.min.js"
-
-#: Where the package is not installed, pytest has to be told of its plug-in.
-PLUGIN = (
-    []
-    if entry_points(group="pytest11", name="txpusher")
-    else ["-p", "txpusher._testing_plugin"]
-)
 
 
 def run(*arguments: str) -> str:
@@ -56,8 +50,10 @@ def test_pytest_twisted_suite(reactor: str) -> None:
 
 
 def test_trial_suite(tmp_path: Path) -> None:
-    printed = run("-m", "twisted.trial", f"--temp-directory={tmp_path}/trial", "testing_your_code")
-    assert "PASSED (successes=3)" in printed
+    printed = run(
+        "-m", "twisted.trial", f"--temp-directory={tmp_path}/trial", "testing_your_code"
+    )
+    assert "PASSED (successes=5)" in printed
 
 
 def test_flask_suite() -> None:

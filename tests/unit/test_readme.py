@@ -22,7 +22,7 @@ from txpusher import errors
 from txpusher._cli import _parser
 from txpusher.retry import may_have_been_delivered
 from txpusher.server import ChannelsServer
-from txpusher.testing import RunningServer
+from txpusher.testing import BlockingRunningServer, FakePusher, RunningServer
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.rst"
@@ -39,8 +39,9 @@ VARIABLES: dict[str, tuple[Any, ...]] = {
     "error": (txpusher.PusherError, txpusher.APIError),
     "attempt": (txpusher.Attempt,),
     "server": (ChannelsServer,),
-    "running": (RunningServer,),
-    "channels": (RunningServer,),
+    "channels_server": (RunningServer,),
+    "blocking_channels_server": (BlockingRunningServer,),
+    "fake": (FakePusher,),
 }
 
 #: What makes a client, and so takes every setting.
