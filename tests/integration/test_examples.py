@@ -181,7 +181,7 @@ async def request(method: str, url: str, **options: Any) -> tuple[int, str]:
     return response.code, await response.text()
 
 
-def test_every_example_is_run_by_some_test():
+def test_every_example_is_run_here_or_in_a_browser():
     examples = {path.stem for path in EXAMPLES.glob("**/*.py")}
     assert examples
     in_browser = {
