@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorCore
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -365,10 +366,14 @@ class BatchSender:
             trigger, self._stop_trigger = self._stop_trigger, None
             cast(Any, self.reactor).removeSystemEventTrigger(trigger)
 
-    def _reactor_stops(self) -> None:
+    def _reactor_stops(self) -> Deferred[None]:
         self._stop_trigger = None
+        # A service that stops in the same turn of the reactor may yet begin to wait.
+        return deferLater(cast(Any, self.reactor), 0, self._tell_unsettled)
+
+    def _tell_unsettled(self) -> None:
         # Whoever waits for a flush is told how many are left.
-        if not self._unsettled.is_awaited:
+        if self.unsettled and not self._unsettled.is_awaited:
             _log.warn(
                 "the reactor stops while {count} events of a BatchPublisher are unsettled: "
                 "wait for its close() before",

@@ -118,12 +118,13 @@ class PusherService(Service):
         def left() -> float:
             return max(0.0, deadline - reactor.seconds())
 
+        publisher = self.publisher
+        # Begun at once: a publisher warns of events that nobody waits for at the end.
+        flushed = succeed(0) if publisher is None else publisher.flush(timeout=left())
         # Services that stop in the same turn of the reactor trigger their last events.
         await deferLater(reactor, 0)
-        events = 0
-        if self.publisher is not None:
-            await self.publisher.flush(timeout=left())
-            events = await self.publisher.close(timeout=left())
+        await flushed
+        events = 0 if publisher is None else await publisher.close(timeout=left())
         while (operations := self._operations()) and left():
             await deferLater(reactor, _POLL)
         if events or operations:
