@@ -43,6 +43,13 @@ const { report, ask } = serve({
     });
   },
 
+  async send_subscribe({ subscriber, channel }) {
+    const { pusher } = subscribers.get(subscriber);
+    const { socket_id } = pusher.connection;
+    const { auth } = await ask({ type: "channel", subscriber, channel, socket_id });
+    pusher.send_event("pusher:subscribe", { auth, channel });
+  },
+
   unsubscribe({ subscriber, channel }) {
     subscribers.get(subscriber).pusher.unsubscribe(channel);
   },

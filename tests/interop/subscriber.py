@@ -174,7 +174,7 @@ class Subscriber:
         """What laravel-echo passes on next for *event*, in its own name for it."""
         return (await self.report("echo", channel=channel, event=event))["data"]
 
-    async def error(self, code: int) -> Message:
+    async def error(self, code: int | None) -> Message:
         """The next connection error of that *code*."""
         return await self.report("error", code=code)
 

@@ -101,6 +101,45 @@ class TestClientEvents:
         assert len(arrived) < 50
 
 
+class TestPresenceBySignIn:
+    @pytest_twisted.ensureDeferred
+    async def test_signed_in_user_is_a_member_without_channel_data(self, pusher, connect, name):
+        channel = name("presence-room")
+        watcher = await connect(member={"user_id": "watcher"})
+        await watcher.subscribe(channel)
+        user = {"id": name("user"), "user_info": {"name": "Ann"}}
+        subscriber = await connect(user=user)
+        await subscriber.sign_in()
+        await subscriber.subscribe(channel)
+        member = {"id": user["id"], "info": {"name": "Ann"}}
+        assert (await subscriber.members(channel))["me"] == member
+        assert await watcher.event(channel, "pusher:member_added") == member
+        users = (await pusher.channel_users(channel))["users"]
+        assert users == [{"id": "watcher"}, {"id": user["id"]}]
+        await subscriber.disconnect()
+        assert await watcher.event(channel, "pusher:member_removed") == member
+
+    @pytest_twisted.ensureDeferred
+    async def test_channel_data_wins_over_the_sign_in(self, pusher, connect, name):
+        channel = name("presence-room")
+        subscriber = await connect(user={"id": name("user")}, member={"user_id": "other"})
+        await subscriber.sign_in()
+        await subscriber.subscribe(channel)
+        assert (await pusher.channel_users(channel))["users"] == [{"id": "other"}]
+
+    @pytest_twisted.ensureDeferred
+    async def test_subscription_without_a_user_is_refused_in_words(self, connect, name):
+        channel = name("presence-room")
+        subscriber = await connect()
+        # pusher-js itself would wait for a sign-in: whoever sends it, is refused.
+        await subscriber.call("send_subscribe", channel=channel)
+        refused = await subscriber.report(
+            "message", event="pusher:subscription_error", channel=channel
+        )
+        assert "has not signed in" in refused["data"]["error"]
+        assert (await subscriber.error(None))["message"].startswith("Subscription to")
+
+
 class TestQueries:
     @pytest_twisted.ensureDeferred
     async def test_trigger_returns_the_info_asked_for(self, pusher, connect, name):

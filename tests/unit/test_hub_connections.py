@@ -37,7 +37,7 @@ def test_socket_ids_differ() -> None:
 
 @pytest.mark.parametrize(
     ("protocol", "code"),
-    [(None, 4008), ("x", 4006), ("", 4006), ("7.0", 4006), ("4", 4007), ("8", 4007)],
+    [(None, 4008), ("x", 4006), ("", 4006), ("7.0", 4006), ("3", 4007), ("8", 4007)],
 )
 def test_the_protocol_must_be_one_that_the_server_speaks(
     protocol: str | None, code: int
@@ -48,6 +48,18 @@ def test_the_protocol_must_be_one_that_the_server_speaks(
     assert browser.closed is not None
     assert browser.closed[0] == code
     assert browser.got("pusher:error")[0]["data"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("protocol", "told"), [("4", [4201]), ("5", [4201]), ("6", []), ("7", [])]
+)
+def test_close_of_an_old_protocol_comes_after_an_error(protocol: str, told: list[int]) -> None:
+    driver = Driver()
+    browser = driver.browser(protocol=protocol)
+    driver.pass_time(driver.app.activity_timeout)
+    driver.pass_time(driver.app.pong_timeout)
+    assert browser.closed == (4201, "no pong within 30 seconds")
+    assert [error["data"]["code"] for error in browser.got("pusher:error")] == told
 
 
 def test_an_unknown_key_is_4001() -> None:

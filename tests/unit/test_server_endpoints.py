@@ -60,7 +60,26 @@ def test_unknown_paths_and_apps_are_not_found(client: Client, path: str) -> None
 )
 def test_another_method_is_refused(client: Client, method: str, path: str, allow: str) -> None:
     reply = client.call(method, path)
-    assert (reply.status, reply.allow) == (405, allow)
+    assert (reply.status, reply.headers) == (405, {"Allow": allow})
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/", "/up"])
+def test_health_check_needs_no_signature_and_is_no_refusal(
+    client: Client, method: str, path: str
+) -> None:
+    before = list(client.driver.activities)
+    assert client.send(method, path, "").status == 200
+    assert client.driver.activities == before
+    assert client.send("POST", path, "").status == 404
+
+
+def test_websocket_path_without_upgrade_is_426_and_blames_the_proxy(client: Client) -> None:
+    response = client.send("GET", "/app/key", "protocol=7")
+    assert (response.status, response.headers) == (426, {"Upgrade": "websocket"})
+    assert b"proxy" in response.body
+    assert client.driver.activities[-1].kind == "refused"
+    assert "GET /app/key: 426" in (client.driver.activities[-1].detail or "")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ class Running:
         self.report = report
         self._outbox = Outbox(reactor)
         self._webhooks = WebHookSender(apps, reactor, clock, report)
-        self.site = ChannelsSite(ChannelsResource(self, WebSocketResource(self)), reactor)
+        self.site = ChannelsSite(
+            ChannelsResource(self, WebSocketResource(self)), reactor, self._refused
+        )
         self._listening: Any = None
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = reactor
@@ -112,6 +114,13 @@ class Running:
     def refuse(self, peer: Peer, code: int, reason: str) -> None:
         """Refuse a WebSocket that has just been opened."""
         self._carry_out(self._hub.refuse(peer, code, reason))
+
+    def refused_handshake(self, problem: str) -> None:
+        """Report that a request for a WebSocket is no handshake."""
+        self._refused(f"no WebSocket handshake: {problem}")
+
+    def _refused(self, detail: str) -> None:
+        self.report(Activity("refused", "", detail=detail))
 
     def seen(self, connection: Connection) -> None:
         """Note that a client has sent something."""

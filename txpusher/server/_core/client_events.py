@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 
 from txpusher._protocol import signing
-from txpusher._protocol.encryption import is_encrypted
 from txpusher._protocol.names import check_event_name, check_user_id
+from txpusher._text import short_repr
 from txpusher.errors import InvalidRequestError
 from txpusher.server import _limits as limits
 from txpusher.server._core import messages
@@ -27,7 +27,7 @@ from txpusher.server._core.messages import (
 )
 from txpusher.server._core.outputs import Activity, Audience, Notify, Output, Send
 from txpusher.server._core.state import Channel, Connection, Member, needs_auth
-from txpusher.server._core.subscriptions import authentic
+from txpusher.server._core.subscriptions import AuthError, check_auth
 
 # Sign-ins
 
@@ -42,15 +42,19 @@ def sign_in(connection: Connection, data: Mapping[str, Any], out: list[Output]) 
     user_data = data.get("user_data")
     if not app.user_authentication:
         raise _unauthorized("user authentication is switched off for this app")
-    if not isinstance(user_data, str) or not authentic(
-        data.get("auth"),
-        app.key,
-        lambda: signing.user_signature(app.secret, connection.socket_id, user_data),
-    ):
+    if not isinstance(user_data, str):
         raise _unauthorized(
-            "the auth of pusher:signin must be the app's key, a colon and the signature "
-            "of the socket id and the user_data"
+            f"user_data of pusher:signin must be a string, not {short_repr(user_data)}"
         )
+    try:
+        check_auth(
+            data.get("auth"),
+            app,
+            f"{connection.socket_id}::user::{user_data}",
+            lambda: signing.user_signature(app.secret, connection.socket_id, user_data),
+        )
+    except AuthError as error:
+        raise _unauthorized(f"pusher:signin: {error}") from None
     try:
         fields = load_object(user_data)
         user = Member(check_user_id(fields.get("id")), fields.get("user_info"))
@@ -120,10 +124,8 @@ def _checked(
         raise _RejectedError("client events are switched off for this app")
     if channel is None:
         raise _RejectedError("the connection is not subscribed to the channel", None)
-    if not needs_auth(channel.name) or is_encrypted(channel.name):
-        raise _RejectedError(
-            "only private and presence channels take them, without encryption", None
-        )
+    if not needs_auth(channel.name):
+        raise _RejectedError("only private and presence channels take them", None)
     try:
         name = check_event_name(message["event"])
     except InvalidRequestError as error:

@@ -56,12 +56,12 @@ class Response:
     """
     The answer to a request.
 
-    :ivar allow: The value of the ``Allow`` header, None for no header.
+    :ivar headers: What other headers the answer has than the type.
     """
 
     status: int
     body: bytes
-    allow: str | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def content_type(self) -> bytes:
@@ -88,6 +88,12 @@ class _AuthenticCall:
 
 
 Endpoint = Callable[[_AuthenticCall], Any]
+
+
+_NO_UPGRADE = (
+    "this path is for WebSockets, and the request asks for none: a proxy between client and "
+    "server must speak HTTP/1.1 and pass the headers Upgrade and Connection on"
+)
 
 
 class Endpoints:
@@ -129,13 +135,20 @@ class Endpoints:
         )
 
     def _answer(self, call: ApiCall, out: list[Output]) -> Response:
+        if call.path in ("/", "/up") and call.method in ("GET", "HEAD"):
+            # For whoever waits until the server is there, or checks its health.
+            return Response(200, b'{"ok":true}')
+        if call.path.startswith("/app/"):
+            return attrs.evolve(_plain(426, _NO_UPGRADE), headers={"Upgrade": "websocket"})
         app_id, segments = _split(call.path)
         found = self._find(segments)
         if found is None:
             raise HTTPRefusedError(404, "there is no such path")
         method, endpoint = found
         if call.method != method:
-            return attrs.evolve(_plain(405, f"this path takes {method} alone"), allow=method)
+            return attrs.evolve(
+                _plain(405, f"this path takes {method} alone"), headers={"Allow": method}
+            )
         state = self._hub.app(app_id)
         if state is None:
             raise HTTPRefusedError(404, "there is no app with this id on this server")

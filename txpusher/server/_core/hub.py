@@ -112,8 +112,8 @@ class Hub:
             return CloseCode.NO_PROTOCOL, "the query must have protocol=7"
         if not (protocol.isascii() and protocol.isdigit()):
             return CloseCode.INVALID_VERSION, "protocol must be a number, such as 7"
-        if protocol not in ("5", "6", "7"):
-            return CloseCode.UNSUPPORTED_PROTOCOL, "protocol must be 5, 6 or 7"
+        if protocol not in ("4", "5", "6", "7"):
+            return CloseCode.UNSUPPORTED_PROTOCOL, "protocol must be 4, 5, 6 or 7"
         most = state.app.max_connections
         if most is not None and len(state.connections) >= most:
             return CloseCode.OVER_QUOTA, f"the app has {most} connections already"
@@ -142,8 +142,19 @@ class Hub:
         out.append(Activity("disconnected", state.app.id, connection.socket_id))
         return out
 
-    def _end(self, connection: Connection, code: int, reason: str) -> list[Output]:
-        return [Close(connection.peer, code, reason), *self.disconnect(connection)]
+    def _end(
+        self, connection: Connection, code: int, reason: str, *, tell: bool
+    ) -> list[Output]:
+        """
+        End a connection.
+
+        :param tell: Whether to send a ``pusher:error`` first.
+        """
+        out: list[Output] = []
+        if tell:
+            me = Audience([connection.peer])
+            out.append(Send(me, messages.error(code, reason)))
+        return [*out, Close(connection.peer, code, reason), *self.disconnect(connection)]
 
     def shutdown(self) -> list[Output]:
         """End every connection with 1001, which makes clients come back after a while."""
@@ -162,11 +173,10 @@ class Hub:
         out: list[Output] = []
         for connection in list(self._connections):
             if connection.silent_for_too_long(now):
-                out += self._end(
-                    connection,
-                    CloseCode.NO_PONG,
-                    f"no pong within {connection.state.app.pong_timeout:g} seconds",
-                )
+                reason = f"no pong within {connection.state.app.pong_timeout:g} seconds"
+                # Before version 6 of the protocol an error comes before each close.
+                old = connection.protocol < 6
+                out += self._end(connection, CloseCode.NO_PONG, reason, tell=old)
             elif connection.ping_due(now):
                 out.append(Send(Audience([connection.peer]), messages.PING))
         for state in self._apps.values():
@@ -189,10 +199,8 @@ class Hub:
             out.append(self._error_activity(connection, str(error)))
         except CloseWithError as error:
             reason = str(error)
-            message = messages.error(error.code, reason)
-            out.append(Send(Audience([connection.peer]), message))
             out.append(self._error_activity(connection, reason))
-            out += self._end(connection, error.code, reason)
+            out += self._end(connection, error.code, reason, tell=True)
         return out
 
     def _error_activity(self, connection: Connection, detail: str) -> Activity:
@@ -262,10 +270,8 @@ class Hub:
         """End every connection that is signed in as a user."""
         out: list[Output] = []
         reason = "the app has ended the connections of this user"
-        message = messages.error(CloseCode.UNAUTHORIZED, reason)
         for connection in list(state.users.get(user_id, ())):
-            out.append(Send(Audience([connection.peer]), message))
-            out += self._end(connection, CloseCode.UNAUTHORIZED, reason)
+            out += self._end(connection, CloseCode.UNAUTHORIZED, reason, tell=True)
         return out
 
 

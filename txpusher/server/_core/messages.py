@@ -120,7 +120,12 @@ class SubscriptionRefusedError(MessageError):
 
     def __init__(self, channel: str, kind: str, message: str, status: int):
         super().__init__(message)
-        self.answers = [subscription_error(channel, kind, message, status)]
+        # The hosted service sends the first, which pusher-js takes for an error of the
+        # connection; the second, of which channels hear, is sent by soketi.
+        self.answers = [
+            error(None, f"Subscription to channel {channel} refused: {message}", channel),
+            subscription_error(channel, kind, message, status),
+        ]
 
 
 class CloseWithError(Exception):

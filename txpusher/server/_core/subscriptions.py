@@ -16,6 +16,7 @@ from txpusher._protocol.names import USER_CHANNEL_PREFIX, check_target
 from txpusher._text import short_repr
 from txpusher.errors import InvalidRequestError
 from txpusher.server import _limits as limits
+from txpusher.server._app import App
 from txpusher.server._core import messages
 from txpusher.server._core.messages import MessageError, SubscriptionRefusedError
 from txpusher.server._core.outputs import Activity, Audience, Notify, Output, Send
@@ -142,41 +143,74 @@ def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Me
             name, f"channel_data must be a string, not {short_repr(channel_data)}"
         )
     app = connection.state.app
-    signs = "the socket id, the channel and the channel_data"
-    if not authentic(
-        data.get("auth"),
-        app.key,
-        lambda: signing.channel_signature(app.secret, connection.socket_id, name, channel_data),
-    ):
-        raise _auth_error(
-            name, f"the auth must be the app's key, a colon and the signature of {signs}"
-        )
-    if not is_presence(name):
-        return None
     try:
-        return Member.parse(channel_data or "")
+        check_auth(
+            data.get("auth"),
+            app,
+            f"{connection.socket_id}:{name}"
+            + ("" if channel_data is None else f":{channel_data}"),
+            lambda: signing.channel_signature(
+                app.secret, connection.socket_id, name, channel_data
+            ),
+        )
+    except AuthError as error:
+        raise _auth_error(name, str(error)) from None
+    return _member(connection, name, channel_data) if is_presence(name) else None
+
+
+def _member(connection: Connection, name: str, channel_data: str | None) -> Member:
+    """
+    Return the user as whom a connection subscribes to a presence channel.
+
+    That is the user of *channel_data*, and without *channel_data* the user who has signed in.
+    """
+    if channel_data is None:
+        if connection.user is None:
+            raise _auth_error(
+                name,
+                "a presence channel needs a user: the auth came without channel_data, "
+                "and the connection has not signed in",
+            )
+        return connection.user
+    try:
+        return Member.parse(channel_data)
     except ValueError as error:
         raise _auth_error(name, f"channel_data of a presence channel: {error}") from None
 
 
-def authentic(auth: object, key: str, signature: Callable[[], str]) -> bool:
-    """
-    Return whether *auth* is ``<key>:<signature>``.
+class AuthError(Exception):
+    """A subscription or sign-in is not authentic; the message says what is wrong."""
 
+
+def check_auth(auth: object, app: App, text: str, signature: Callable[[], str]) -> None:
+    """
+    Check that *auth* is ``<key>:<signature>``.
+
+    :param text: The text that had to be signed, for the message.
     :param signature: Makes the right signature.  Where it raises UnicodeEncodeError, because
         UTF-8 cannot express the text to sign, no *auth* is right.
+    :raises AuthError: *auth* is not right.
     """
+    if auth is None:
+        raise AuthError("there is no auth: it must be the app's key, a colon and a signature")
     if not isinstance(auth, str):
-        return False
-    given_key, _, given = auth.partition(":")
+        raise AuthError(f"auth must be a string, not a JSON value such as {short_repr(auth)}")
+    key, colon, given = auth.partition(":")
+    if not colon:
+        raise AuthError("auth has no colon: it must be the app's key, a colon and a signature")
+    if not hmac.compare_digest(
+        key.encode("utf-8", "replace"), app.key.encode("utf-8", "replace")
+    ):
+        raise AuthError(f"the key in auth is not that of the app with id {app.id}")
     try:
         right = signature()
     except UnicodeEncodeError:
-        return False
-    same_key = hmac.compare_digest(
-        given_key.encode("utf-8", "replace"), key.encode("utf-8", "replace")
-    )
-    return signing.same_signature(given, right) and same_key
+        raise AuthError("the text to sign is not one that UTF-8 can express") from None
+    if not signing.same_signature(given, right):
+        raise AuthError(
+            "invalid signature: it must be the HMAC-SHA256 in hex, with the secret of the app "
+            f"with id {app.id}, of {text}"
+        )
 
 
 def _auth_error(channel: str, message: str) -> SubscriptionRefusedError:

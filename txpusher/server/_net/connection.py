@@ -6,6 +6,7 @@ request may turn a connection into, and ends what takes too long.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
@@ -19,7 +20,8 @@ from txpusher.server import _limits as limits
 class State(Enum):
     """The states of a connection; the value says what the connection does in each."""
 
-    READING_REQUEST = "a request is coming in, or the first one has yet to begin"
+    CONNECTED = "nothing has come in yet"
+    READING_REQUEST = "a request is coming in"
     ANSWERING = "the server works on a request that has come in whole"
     WAITING_FOR_ROOM = "an answer is ready, and the client has not read the last one"
     KEEP_ALIVE = "every request is answered, and another may come"
@@ -30,6 +32,7 @@ class State(Enum):
 
 #: Seconds after which each state ends, None for never.
 TIMEOUTS: dict[State, float | None] = {
+    State.CONNECTED: limits.READING_REQUEST,
     State.READING_REQUEST: limits.READING_REQUEST,
     State.ANSWERING: None,
     State.WAITING_FOR_ROOM: limits.KEEP_ALIVE,
@@ -38,6 +41,12 @@ TIMEOUTS: dict[State, float | None] = {
     State.PARTING: limits.CLOSING,
     State.CLOSING: limits.CLOSING,
 }
+#: The first byte of TLS (RFC 8446, section 5.1), with which no request of HTTP begins.
+_TLS_HANDSHAKE = b"\x16"
+_NO_TLS = (
+    "a client speaks TLS, and this port has none: set forceTLS: false in pusher-js, and use "
+    "http:// in a server library"
+)
 _ENDING = (State.PARTING, State.CLOSING)
 
 
@@ -57,6 +66,10 @@ class Site(Protocol):
 
     def http_date(self) -> bytes:
         """Return the time for a ``Date`` header."""
+
+    @property
+    def refused(self) -> Callable[[str], None]:
+        """Reports, in a sentence, that a request was refused that reached no resource."""
 
     def lost(self, connection: HTTPConnection, /) -> None:
         """Forget a connection that has ended."""
@@ -94,7 +107,7 @@ class HTTPConnection:
         self._http = http
         self._websocket: WebSocket | None = None
         self.deadline: float | None = None
-        self._enter(State.READING_REQUEST)
+        self._enter(State.CONNECTED)
 
     def _enter(self, state: State) -> None:
         self.state = state
@@ -135,7 +148,11 @@ class HTTPConnection:
     # Requests
 
     def _request_data_received(self, data: bytes) -> None:
-        if self.state is State.KEEP_ALIVE:
+        if self.state is State.CONNECTED and data.startswith(_TLS_HANDSHAKE):
+            self._site.refused(_NO_TLS)
+            self.close()
+            return
+        if self.state in (State.CONNECTED, State.KEEP_ALIVE):
             self._enter(State.READING_REQUEST)
         try:
             self._http.dataReceived(data)
@@ -143,6 +160,10 @@ class HTTPConnection:
             # Twisted takes any digits for a Content-Length, and Python makes no
             # number of some thousand.
             self.refuse(b"400 Bad Request", b"the head of the request is malformed")
+        if self.state is State.READING_REQUEST and self.transport.disconnecting:
+            # Twisted has refused the head of the request itself.  What is quoted is too short
+            # for a signature.
+            self._site.refused(f"a request is no HTTP, or malformed; it begins {data[:20]!r}")
 
     def answering(self) -> None:
         """Note that a request has come in whole."""
@@ -161,6 +182,7 @@ class HTTPConnection:
     def refuse(self, status: bytes, text: bytes) -> None:
         """Answer a request that has not come in whole, and read no more of it."""
         if self.state not in _ENDING:
+            self._site.refused(f"{status.decode()}: {text.decode()}")
             self.transport.write(
                 b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\n"
                 b"Date: %b\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
@@ -213,7 +235,7 @@ class HTTPConnection:
         self.deadline = None
         if self.state in _ENDING:
             self.abort()
-        elif self.state is State.READING_REQUEST:
+        elif self.state in (State.CONNECTED, State.READING_REQUEST):
             self.refuse(b"408 Request Timeout", b"the request did not come in in time")
         else:
             self.close_unless_websocket()

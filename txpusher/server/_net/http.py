@@ -6,6 +6,7 @@ Twisted's HTTP server, kept within bounds: the site, its requests, and what answ
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from io import BytesIO
 from typing import Any, Protocol
@@ -137,16 +138,20 @@ class ChannelsSite(Site):
 
     :param resource: Answers every request.
     :param reactor: Keeps the time.
+    :param refused: Called with a sentence where a request is refused that reaches no resource.
     :ivar stopping: Whether the server stops.
     """
 
     noisy = False
 
-    def __init__(self, resource: IResource, reactor: Any) -> None:
+    def __init__(
+        self, resource: IResource, reactor: Any, refused: Callable[[str], None]
+    ) -> None:
         # Connections have deadlines of their own: the site's timeout begins anew with
         # every byte, so that a request may take forever.
         super().__init__(resource, timeout=None, reactor=reactor)
         self._reactor = reactor
+        self.refused = refused
         self.connections: set[HTTPConnection] = set()
         self.stopping = False
         self._empty: list[Deferred[None]] = []
@@ -252,7 +257,7 @@ class ChannelsResource(Resource):
         )
         request.setResponseCode(response.status)
         request.setHeader(b"content-type", response.content_type)
-        if response.allow is not None:
-            request.setHeader(b"allow", response.allow.encode("ascii"))
+        for name, value in response.headers.items():
+            request.setHeader(name, value)
         # Twisted would cut off the body of an answer to a HEAD, and log that it had to.
         return b"" if method == "HEAD" else response.body

@@ -103,6 +103,9 @@ class Subscribers(Protocol):
     def refuse(self, peer: Peer, code: int, reason: str, /) -> None:
         """Refuse a WebSocket that has just been opened."""
 
+    def refused_handshake(self, problem: str, /) -> None:
+        """Note that a request for a WebSocket is no handshake."""
+
     def seen(self, connection: Connection, /) -> None:
         """Note that a client has sent something."""
 
@@ -261,6 +264,7 @@ class WebSocketResource(Resource):
         try:
             frames, accepted = _shake_hands(request)
         except HandshakeError as error:
+            self._subscribers.refused_handshake(str(error))
             request.setResponseCode(400)
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")
             request.setHeader(b"sec-websocket-version", b"13")
@@ -281,8 +285,12 @@ def _shake_hands(request: ChannelsRequest) -> tuple[FrameConnection, bytes]:
     :return: wsproto's connection, and the bytes of the answer.
     :raises HandshakeError: The request is no handshake.
     """
-    if request.method != b"GET" or request.clientproto != b"HTTP/1.1":
-        raise HandshakeError("it must be a GET of HTTP/1.1")
+    if request.method != b"GET":
+        raise HandshakeError("it must be a GET")
+    if request.clientproto != b"HTTP/1.1":
+        raise HandshakeError(
+            "it must be HTTP/1.1, which a proxy between client and server must speak too"
+        )
     headers = [
         (name, value)
         for name, values in request.requestHeaders.getAllRawHeaders()
@@ -294,7 +302,21 @@ def _shake_hands(request: ChannelsRequest) -> tuple[FrameConnection, bytes]:
         key = b",".join(request.requestHeaders.getRawHeaders(b"sec-websocket-key") or [])
         if not _KEY(key):
             raise HandshakeError("Sec-WebSocket-Key must be 16 bytes in base64")
-        accepted = handshake.send(AcceptConnection())
+        accepted = handshake.send(AcceptConnection(subprotocol=_subprotocol(request)))
     except (ProtocolError, HTTPProtocolError, UnicodeError) as error:
         raise HandshakeError(str(error) or "the headers are malformed") from None
     return cast(FrameConnection, handshake.connection), accepted
+
+
+def _subprotocol(request: ChannelsRequest) -> str | None:
+    """
+    Return the subprotocol of the connection, None for none.
+
+    The official Swift client offers ``pusher-channels-protocol-7`` and insists on it; a name
+    that a client has not offered must not come back (RFC 6455, section 4.1).
+    """
+    query = parse_qsl(request.uri.partition(b"?")[2].decode("latin-1"))
+    name = f"pusher-channels-protocol-{dict(query).get('protocol')}"
+    lines = request.requestHeaders.getRawHeaders(b"sec-websocket-protocol") or []
+    offered = {offer.strip() for line in lines for offer in line.split(b",")}
+    return name if name.encode("utf-8") in offered else None

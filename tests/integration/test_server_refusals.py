@@ -1,0 +1,146 @@
+"""Each refusal of the server is explained to whoever asked and to whoever watches."""
+
+from __future__ import annotations
+
+import re
+import ssl
+
+import pytest
+import pytest_twisted
+from twisted.internet.threads import deferToThread
+
+from tests.support.credentials import KEY
+from tests.support.raw_client import connect_raw, handshake, open_socket
+from txpusher.server import Activity, ChannelsServer
+
+pytest.importorskip("wsproto")
+
+#: A request, the begin of the answer, and what the server's line says.
+REFUSALS = {
+    "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"", "forceTLS: false"),
+    "proxy protocol": (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", b"HTTP/1.1 400", "PROXY TCP4"),
+    "http2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/1.1 400", "PRI"),
+    "head too long": (b"GET /" + b"x" * 100_000, b"", "malformed"),
+    "digits": (
+        b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\nX: y\r\n\r\nbody",
+        b"HTTP/1.1 400",
+        "malformed",
+    ),
+    "too large": (
+        b"POST /apps/3/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n",
+        b"HTTP/1.1 413",
+        "1048576",
+    ),
+    "unsigned": (
+        b"GET /apps/3/channels HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"HTTP/1.1 401",
+        "401 auth_key is missing",
+    ),
+    "no such path": (b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 404", "404"),
+    "proxy drops upgrade": (
+        f"GET /app/{KEY}?protocol=7 HTTP/1.0\r\nSec-WebSocket-Version: 13\r\n\r\n".encode(),
+        b"HTTP/1.0 426",
+        "a proxy between client and server must speak HTTP/1.1",
+    ),
+    "proxy speaks 1.0": (
+        handshake(f"/app/{KEY}?protocol=7").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        b"HTTP/1.0 400",
+        "it must be HTTP/1.1",
+    ),
+    "no connection header": (
+        handshake(f"/app/{KEY}?protocol=7", Connection="close"),
+        b"HTTP/1.1 400",
+        "Connection: Upgrade",
+    ),
+    "wrong app": (handshake("/app/other?protocol=7"), b"HTTP/1.1 101", "4001: there is no app"),
+    "old protocol": (handshake(f"/app/{KEY}?protocol=3"), b"HTTP/1.1 101", "4007"),
+    "no protocol": (handshake(f"/app/{KEY}"), b"HTTP/1.1 101", "4008"),
+    "no such websocket": (handshake("/other?protocol=7"), b"HTTP/1.1 101", "4005"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+@pytest_twisted.ensureDeferred
+async def test_refusal_is_answered_and_told_to_observers(
+    server: ChannelsServer, case: str
+) -> None:
+    request, answer, words = REFUSALS[case]
+    seen: list[Activity] = []
+    server.add_observer(seen.append)
+    raw = await connect_raw(server.port)
+    raw.write(request)
+    await raw.until(lambda: len(raw.received) >= 12 or not raw.open)
+    assert raw.received[:12] == answer
+    (refused,) = [activity for activity in seen if activity.kind == "refused"]
+    assert words in (refused.detail or "")
+    raw.transport.loseConnection()
+    await raw.lost
+
+
+@pytest_twisted.ensureDeferred
+async def test_tls_client_is_turned_away_at_once(server: ChannelsServer) -> None:
+    def shake_hands() -> None:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        import socket
+
+        # Much less than the time that a request has to come in.
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as plain:
+            context.wrap_socket(plain)
+
+    with pytest.raises(OSError) as caught:
+        await deferToThread(shake_hands)
+    assert not isinstance(caught.value, TimeoutError)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/", "/up"])
+@pytest_twisted.ensureDeferred
+async def test_health_check_is_200(server: ChannelsServer, method: str, path: str) -> None:
+    raw = await connect_raw(server.port)
+    raw.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    await raw.lost
+    assert raw.received.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("offered", "protocol", "accepted"),
+    [
+        ("pusher-channels-protocol-7", "7", "pusher-channels-protocol-7"),
+        (
+            "pusher-channels-protocol-6, pusher-channels-protocol-7",
+            "7",
+            "pusher-channels-protocol-7",
+        ),
+        ("pusher-channels-protocol-6", "7", None),
+        ("chat", "7", None),
+        (None, "7", None),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_offered_subprotocol_is_accepted_where_it_is_that_of_the_query(
+    server: ChannelsServer, offered: str | None, protocol: str, accepted: str | None
+) -> None:
+    raw = await connect_raw(server.port)
+    path = f"/app/{KEY}?protocol={protocol}"
+    raw.write(
+        handshake(
+            path,
+            Sec_WebSocket_Protocol=offered,
+            Sec_WebSocket_Extensions="permessage-deflate; client_max_window_bits",
+        )
+    )
+    head = (await raw.until_has(b"\r\n\r\n")).decode()
+    found = re.search(r"(?i)^sec-websocket-protocol: (\S+)\r$", head, re.MULTILINE)
+    assert (found and found[1]) == accepted
+    assert "extensions" not in head.lower()
+    raw.transport.loseConnection()
+    await raw.lost
+
+
+@pytest_twisted.ensureDeferred
+async def test_client_of_protocol_4_is_served(server: ChannelsServer) -> None:
+    socket = await open_socket(server.port, f"/app/{KEY}?protocol=4")
+    assert socket.got("pusher:connection_established")
+    socket.raw.transport.loseConnection()
+    await socket.raw.lost
