@@ -19,6 +19,7 @@ from scrapy.utils.defer import maybe_deferred_to_future
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from txpusher._api import Event
 from txpusher._scrapy_items import OversizeError, encode_item
 from txpusher._scrapy_settings import ScrapySettings
 from txpusher.client import Pusher
@@ -29,6 +30,10 @@ logger = logging.getLogger("txpusher.scrapy")
 
 #: Seconds between two log lines of one kind: a crawl has many items that fail alike.
 LOG_INTERVAL = 60.0
+
+#: Seconds for which an item's event waits for others: ten in a request cost a crawl a fifth
+#: of what ten requests do, and nobody who watches a crawl sees the difference.
+LINGER = 0.1
 
 _sessions: WeakKeyDictionary[Crawler, Session] = WeakKeyDictionary()
 
@@ -86,37 +91,15 @@ class Session:
 
         Whatever fails is counted and logged: an item does not suffer for its event.
         """
-        settings, spider = self.settings, self._crawler.spider
-        try:
-            if settings.item_classes and not isinstance(item, settings.item_classes):
-                return
-            if not settings.item_filter(item, spider):
-                return
-            channel, event = settings.channel(item, spider), settings.event(item, spider)
-            data = encode_item(
-                item,
-                settings.serialize,
-                settings.item_fields,
-                self.pusher.config.max_payload_bytes,
-                trim=settings.oversize == "trim",
-            )
-        except OversizeError as error:
-            self.count("oversize_count")
-            level = logging.ERROR if settings.oversize == "error" else logging.WARNING
-            self.log(level, "oversize", "an item was not published: %s", error)
+        event = self._event_of(item)
+        if event is None:
             return
-        except Exception as error:
-            # The callables are the user's, and so is the item.
-            self.count("publish_count")
-            self._failed(error)
-            return
-        self.count("publish_count")
         self._unsettled += 1
         self._stats.max_value("pusher/pending_max", self._unsettled)
         place = self._publisher.room()
-        if place.called or settings.wait_for_room:
+        if place.called or self.settings.wait_for_room:
             # In the callback, before whoever else waits can take the place.
-            place.addCallback(lambda _: self._offer(channel, event, data))
+            place.addCallback(lambda _: self._offer(event))
             if not place.called:
                 await in_scrapy(place)
             return
@@ -128,11 +111,40 @@ class Session:
             logging.WARNING,
             "dropped",
             "an event was dropped: %d events wait already (PUSHER_MAX_PENDING)",
-            settings.max_pending,
+            self.settings.max_pending,
         )
 
-    def _offer(self, channel: str, event: str, data: str) -> None:
-        published = self._publisher.trigger(channel, event, data)
+    def _event_of(self, item: Any) -> Event | None:
+        """Return the event of *item*; None where there is none, for whatever reason."""
+        settings, spider = self.settings, self._crawler.spider
+        try:
+            if settings.item_classes and not isinstance(item, settings.item_classes):
+                return None
+            if not settings.item_filter(item, spider):
+                return None
+            data = encode_item(
+                item,
+                settings.serialize,
+                settings.item_fields,
+                self.pusher.config.max_payload_bytes,
+                trim=settings.oversize == "trim",
+            )
+            event = Event(settings.channel(item, spider), settings.event(item, spider), data)
+        except OversizeError as error:
+            self.count("oversize_count")
+            level = logging.ERROR if settings.oversize == "error" else logging.WARNING
+            self.log(level, "oversize", "an item was not published: %s", error)
+            return None
+        except Exception as error:
+            # The callables are the user's, and so is the item.
+            self.count("publish_count")
+            self._failed(error)
+            return None
+        self.count("publish_count")
+        return event
+
+    def _offer(self, event: Event) -> None:
+        published = self._publisher.trigger(event.channel, event.name, event.data)
         published.addCallbacks(self._item_published, self._item_failed)
 
     def _item_published(self, reply: object) -> None:

@@ -63,22 +63,25 @@ def main() -> None:
     settings = {
         "ADDONS": {"txpusher.scrapy.Addon": 500},
         "TELNETCONSOLE_ENABLED": False,
+        "REMOTE_CONTROL_ENABLED": False,
         "LOG_LEVEL": "INFO",
         **settings,
     }
     spider = FilesSpider if settings.pop("ONE_PAGE", False) else PagesSpider
-    kind = (
-        CrawlerProcess if settings.get("TWISTED_REACTOR", "") is None else AsyncCrawlerProcess
-    )
-    process = kind(settings)
+    asyncio = settings.get("TWISTED_REACTOR", "") is not None
+    process = (AsyncCrawlerProcess if asyncio else CrawlerProcess)(settings)
     crawler = process.create_crawler(spider)
-    scraped = []
-    crawler.signals.connect(lambda item: scraped.append(item.number), signals.item_scraped)
+    scraped: list[int] = []
+
+    def remember(item: Page) -> None:
+        scraped.append(item.number)
+
+    # Scrapy's signals keep no function alive: this one lives as long as main() runs.
+    crawler.signals.connect(remember, signals.item_scraped)
     process.crawl(crawler, url=url)
     process.start()
-    stats = {
-        key: value for key, value in crawler.stats.get_stats().items() if "time" not in key
-    }
+    assert crawler.stats is not None
+    stats = crawler.stats.get_stats()
     print("RESULT " + json.dumps({"stats": stats, "items": sorted(scraped)}, default=str))
 
 
