@@ -33,7 +33,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 class TestTrigger:
-    def test_is_a_post_of_name_channels_and_data(self, api):
+    def test_trigger_posts_name_channels_and_data(self, api):
         assert api.trigger("project-3", "foo", {"some": "data"}) == ApiRequest(
             "POST",
             "/apps/3/events",
@@ -75,13 +75,13 @@ class TestTrigger:
         assert refusal(api.trigger, [], "e", "x").endswith("1 to 100 channels, not 0")
 
     @pytest.mark.parametrize("channels", NOT_NAMES)
-    def test_what_is_no_name_is_refused(self, api, channels):
+    def test_trigger_refuses_value_that_is_no_channel_name(self, api, channels):
         assert refusal(api.trigger, channels, "e", "x") == (
             f"channels must be a str or an iterable of str, not {named(channels)}"
         )
 
     @pytest.mark.parametrize("name", BAD_CHANNEL_NAMES)
-    def test_bad_name_is_refused_alone_and_among_others(self, api, name):
+    def test_bad_channel_name_is_refused_alone_and_in_a_list(self, api, name):
         assert "channel name" in refusal(api.trigger, ["a", name], "e", "x")
         assert "channel" in refusal(api.trigger, name, "e", "x")
 
@@ -120,7 +120,7 @@ class TestTrigger:
 
 
 class TestTriggerBatch:
-    def test_is_a_post_of_the_events_in_order(self, api):
+    def test_trigger_batch_posts_the_events_in_order(self, api):
         request = api.trigger_batch(
             [
                 Event("a", "e", "x"),
@@ -142,19 +142,19 @@ class TestTriggerBatch:
         assert item["info"] == "p,q"
 
     @given(TEXT.filter(lambda text: 0 < len(text) <= 200), TEXT)
-    def test_any_text_parses_back(self, name, data):
+    def test_any_text_in_a_batch_parses_back(self, name, data):
         request = make_api().trigger_batch([Event("a", name, data), Event("b", name, [data])])
         first, second = body_of(request)["batch"]
         assert first == {"name": name, "channel": "a", "data": data}
         assert json.loads(second["data"]) == [data]
 
-    def test_encrypted_events_stand_beside_others(self, api):
+    def test_encrypted_and_plain_events_share_a_batch(self, api):
         batch = [Event(ENCRYPTED, "e", "x"), Event("a", "e", "x")]
         first, second = body_of(api.trigger_batch(batch))["batch"]
         assert decrypt(ENCRYPTED, first["data"], MASTER_KEY) == second["data"] == "x"
 
     @pytest.mark.parametrize("limit", [1, 10])
-    def test_limit_is_the_configured_one(self, limit):
+    def test_batch_limit_is_the_configured_number(self, limit):
         api, events = make_api(max_batch_size=limit), [Event("a", "e", "x")] * (limit + 1)
         assert len(body_of(api.trigger_batch(events[:limit]))["batch"]) == limit
         assert refusal(api.trigger_batch, events) == (
@@ -162,17 +162,17 @@ class TestTriggerBatch:
             "BatchPublisher takes any number"
         )
 
-    def test_no_event_is_refused(self, api):
+    def test_batch_without_an_event_is_refused(self, api):
         assert "1 to 10 events, not 0" in refusal(api.trigger_batch, [])
 
     @pytest.mark.parametrize(
         "events", ["ab", b"ab", {"channel": "a"}, Event("a", "e", "x"), 7, None]
     )
-    def test_what_is_not_several_events_is_refused(self, api, events):
+    def test_value_that_is_no_iterable_of_events_is_refused(self, api, events):
         assert "a batch must be several events" in refusal(api.trigger_batch, events)
 
     @pytest.mark.parametrize("event", ["ab", 7, None, ("a", "e", "x")])
-    def test_what_is_no_event_is_refused(self, api, event):
+    def test_value_that_is_no_event_is_refused(self, api, event):
         assert refusal(api.trigger_batch, [event]) == (
             f"events[0]: an event must be an Event or a mapping, not {named(event)}"
         )
@@ -185,7 +185,9 @@ class TestTriggerBatch:
             ({1: "a"}, "['1']"),
         ],
     )
-    def test_mapping_with_other_keys_is_refused_with_them(self, api, event, shown):
+    def test_mapping_with_unknown_keys_is_refused_and_the_keys_are_named(
+        self, api, event, shown
+    ):
         message = refusal(api.trigger_batch, [event])
         assert message.startswith(
             "events[0]: an event has channel, name and data, and may have socket_id"
@@ -204,7 +206,7 @@ class TestTriggerBatch:
             (Event("a", "\ud800", "x"), "the event has a lone surrogate"),
         ],
     )
-    def test_one_bad_event_refuses_the_batch_and_is_named(self, api, event, names):
+    def test_bad_event_refuses_the_whole_batch_and_is_named(self, api, event, names):
         message = refusal(api.trigger_batch, [Event("a", "e", "x"), event])
         assert message.startswith(f"events[1]: {names}")
 
@@ -221,7 +223,7 @@ class TestTriggerBatch:
 
 
 class TestSendToUser:
-    def test_is_an_event_on_the_channel_of_the_user(self, api):
+    def test_send_to_user_posts_an_event_on_the_channel_of_the_user(self, api):
         assert api.send_to_user("Zoë", "e", [1]) == api.trigger("#server-to-user-Zoë", "e", [1])
 
     @pytest.mark.parametrize("user_id", ["", "x" * 201, 7, None, "\ud800"])
@@ -252,7 +254,7 @@ class TestQueries:
             ("#server-to-user-é", "%23server-to-user-%C3%A9"),
         ],
     )
-    def test_channel_is_escaped_where_the_path_needs_it(self, api, channel, segment):
+    def test_channel_name_is_escaped_in_the_path(self, api, channel, segment):
         assert api.channel_info(channel).path == f"/apps/3/channels/{segment}"
         assert api.channel_users(channel).path == f"/apps/3/channels/{segment}/users"
 
@@ -288,11 +290,11 @@ class TestGet:
         )
 
     @pytest.mark.parametrize("info", ["", [], None])
-    def test_no_info_is_left_out(self, api, info):
+    def test_query_without_info_has_no_info_parameter(self, api, info):
         assert api.get("/x", {"info": info, "p": ""}).params == {"p": ""}
 
     @pytest.mark.parametrize("value", [True, 1.5, b"x", ["a"], object])
-    def test_other_values_are_refused(self, api, value):
+    def test_value_that_is_no_query_parameter_is_refused(self, api, value):
         message = refusal(api.get, "/x", {"p": value})
         assert message == f"the param p must be a str or an int, not {named(value)}"
 
@@ -341,7 +343,7 @@ class TestGet:
 
 
 class TestPost:
-    def test_without_a_body_an_empty_object_is_sent(self, api):
+    def test_post_without_a_body_sends_an_empty_object(self, api):
         assert api.post("/x") == ApiRequest("POST", "/apps/3/x", {}, b"{}")
 
     @pytest.mark.parametrize("body", [{"a": "é"}, MappingProxyType({"a": "é"})])

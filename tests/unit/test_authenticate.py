@@ -72,7 +72,7 @@ class TestChannel:
         assert answer["channel_data"] == '{"user_id":"7"}'
 
     @pytest.mark.parametrize("channel", [ENCRYPTED, "private-encrypted-cache-a"])
-    def test_encrypted_channel_comes_with_its_shared_secret(self, api, channel):
+    def test_answer_for_encrypted_channel_has_the_shared_secret(self, api, channel):
         answer = api.authenticate(channel, "1.2")
         assert list(answer) == ["auth", "shared_secret"]
         assert base64.b64decode(answer["shared_secret"]) == shared_secret(channel, MASTER_KEY)
@@ -118,7 +118,7 @@ class TestPresence:
         assert message.startswith("custom_data of a presence channel must have a user_id")
         assert message.endswith(f"not {named(data.get('user_id'), str)}")
 
-    def test_member_without_data_is_the_one_that_has_signed_in(self, api):
+    def test_presence_channel_without_data_is_signed_for_the_signed_in_user(self, api):
         signature = "60fce9e1e528e37b57c81ea013792a6781add969d8e704f96565e68ede11297f"
         pusher = Pusher("1", "app-key", "app-secret", host="127.0.0.1")
         assert pusher.authenticate("presence-lobby", "1.2") == {"auth": f"app-key:{signature}"}
@@ -188,7 +188,7 @@ class TestUser:
 
 
 class TestClient:
-    def test_answers_at_once_what_the_endpoints_answer(self, api):
+    def test_client_returns_the_answer_of_the_endpoints_at_once(self, api):
         pusher = Pusher("3", KEY, SECRET)
         channel = api.authenticate("presence-a", "1.2", MEMBER)
         assert pusher.authenticate("presence-a", "1.2", MEMBER) == channel

@@ -141,7 +141,7 @@ def test_room_counts_events_that_could_leave_at_once():
     assert scheduler.room == 6
 
 
-def test_events_of_a_channel_wait_for_those_before_them():
+def test_events_of_a_channel_wait_for_earlier_events_of_the_channel():
     scheduler = make(batch_size=2, max_in_flight=3)
     offer(scheduler, "a1", "a2", "a3", "a4", "b1", "c1")
     first, second = scheduler.due()
@@ -157,7 +157,7 @@ def test_unordered_events_of_a_channel_do_not_wait():
     assert names(scheduler.due()) == [["a1", "a2"], ["a3", "a4"]]
 
 
-def test_unordered_events_of_all_channels_go_out_in_one_order():
+def test_unordered_events_of_all_channels_leave_in_order_of_arrival():
     scheduler = make(batch_size=2, max_in_flight=4, ordered=False)
     offer(scheduler, "a1", "b1", "a2", "b2", "c1", "a3")
     assert names(scheduler.due()) == [["a1", "b1"], ["a2", "b2"], ["c1", "a3"]]

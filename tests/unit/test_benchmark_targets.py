@@ -76,39 +76,39 @@ class TestTargets:
         assert target.met is met
         assert target.row() == ("what", f"{sign} 2", f"{value:.2f}", "yes" if met else "NO")
 
-    def test_what_was_not_measured_is_not_met(self):
+    def test_target_that_was_not_measured_is_not_met(self):
         target = judged("what", "<=", 3000)
         assert target.row() == ("what", "<= 3,000", "-", "not measured")
         assert not target.met
 
-    def test_all_are_met_where_the_figures_are_good(self):
+    def test_good_figures_meet_every_target(self):
         reached = list(of_throughput(GOOD, GOOD))
         assert len(reached) == len(AIMS)
         assert [target.what for target in reached if not target.met] == []
 
     @pytest.mark.parametrize("aim", AIMS, ids=lambda aim: aim.what)
-    def test_none_is_met_where_ours_is_as_the_others(self, aim):
+    def test_figures_like_those_of_the_peers_meet_no_target(self, aim):
         assert not aim.judge({name: figure(100.0) for name in GOOD}).met
 
     @pytest.mark.parametrize("name", ["aiohttp", "requests-32", "trigger/tls"])
-    def test_one_whose_subject_did_not_work_is_listed_as_not_measured(self, name):
+    def test_target_of_a_subject_that_did_not_work_is_listed_as_not_measured(self, name):
         figures = {subject: of for subject, of in GOOD.items() if subject != name}
         unknown = [target for target in of_throughput(figures, GOOD) if not target.met]
         assert unknown
         assert {target.row()[-1] for target in unknown} == {"not measured"}
 
-    def test_one_that_was_not_asked_for_is_not_listed(self):
+    def test_target_of_a_subject_that_was_not_asked_for_is_not_listed(self):
         wanted = ["trigger", "trigger/tls", "aiohttp", "aiohttp/tls"]
         [target] = of_throughput(GOOD, wanted)
         assert target.what == "trigger / Python SDK on aiohttp, TLS"
 
-    def test_every_subject_that_is_named_is_one(self):
+    def test_targets_and_pairs_name_subjects_that_exist(self):
         subjects = {*LABELS, *over_tls(LABELS)}
         assert {name for aim in AIMS for name in aim.needs} <= subjects
         assert {name for pair in PAIRS for name in (pair.ours, *pair.theirs)} <= subjects
         assert sorted(ORDER) == sorted(LABELS)
 
-    def test_pending_events(self):
+    def test_targets_of_pending_events_judge_memory_sockets_and_acceptance(self):
         good = Pending(EVENTS, 2500.0, 16, 16, EVENTS, 10.0)
         assert all(target.met for target in of_pending("Pusher", good))
         bad = Pending(EVENTS, 3001.0, 17, 16, EVENTS - 1, 10.0)
@@ -116,19 +116,19 @@ class TestTargets:
         [unknown] = of_pending("Pusher", None)
         assert unknown.row()[-1] == "not measured"
 
-    def test_the_start(self):
+    def test_target_of_the_import_judges_the_ratio(self):
         assert of_start(1.15).met
         assert not of_start(1.16).met
         assert of_start(None).row()[-1] == "not measured"
 
 
 class TestWarmUp:
-    def test_it_goes_on_until_an_event_costs_no_less(self):
+    def test_warm_up_goes_on_until_an_event_costs_no_less(self):
         costs = [407.0, 350.0, 136.0, 74.0, 71.0, 68.0, 67.0]
         over = [WarmUp().is_over(costs[:number]) for number in range(1, len(costs) + 1)]
         assert over == [False] * 5 + [True] * 2
 
-    def test_it_comes_to_an_end_in_any_case(self):
+    def test_warm_up_ends_after_its_most_slices(self):
         costs = [100.0, 200.0] * 10
         assert not WarmUp().is_over(costs[:-1])
         assert WarmUp().is_over(costs)
@@ -174,12 +174,14 @@ class TestExitCode:
         monkeypatch.setattr(throughput, "tools", lambda package: "")
 
     @pytest.mark.parametrize(("ours", "code"), [(1.1, 0), (1.2, 1)])
-    def test_it_says_whether_a_target_is_met(self, monkeypatch, ours, code):
+    def test_exit_code_says_whether_a_target_is_met(self, monkeypatch, ours, code):
         monkeypatch.setattr(throughput, "import_ratio", lambda: (ours, 1.0))
         assert throughput.main(["--only", "import"]) == code
 
     @pytest.mark.parametrize("arguments", [[], ["--only", "trigger"], ["--only", "pending"]])
-    def test_what_could_not_be_measured_is_no_success(self, monkeypatch, capsys, arguments):
+    def test_subject_that_could_not_be_measured_fails_the_run(
+        self, monkeypatch, capsys, arguments
+    ):
         monkeypatch.setattr(throughput, "import_ratio", lambda: (1.0, 1.0))
         assert throughput.main(arguments) == 1
         printed = capsys.readouterr()

@@ -31,17 +31,17 @@ LONE_SURROGATE = "ab\ud800"
 
 class TestChannelNames:
     @pytest.mark.parametrize("name", ["a", "x" * 200, "AZaz09_-=@,.;", "presence-cache-a"])
-    def test_those_within_the_limits_are_given_back(self, name):
+    def test_channel_name_within_the_limits_is_returned(self, name):
         assert check_channel(name) == name
 
     @pytest.mark.parametrize("check", [check_channel, check_target])
     @pytest.mark.parametrize("name", [name for name in BAD_CHANNEL_NAMES if name != "x" * 201])
-    def test_others_are_refused_with_the_limits_and_the_value(self, check, name):
+    def test_bad_channel_name_is_refused_with_the_limits_and_the_value(self, check, name):
         assert refusal(check, name) == (
             f"channel name must be 1 to 200 of A-Z a-z 0-9 _ - = @ , . ; not {named(name, str)}"
         )
 
-    def test_too_long_a_name_is_refused_with_its_length(self):
+    def test_channel_name_that_is_too_long_is_refused_with_its_length(self):
         assert refusal(check_channel, "x" * 201) == (
             f"channel name is over 200 characters: '{'x' * 59}... has 201"
         )
@@ -58,7 +58,7 @@ class TestChannelNames:
 
 class TestEventNames:
     @pytest.mark.parametrize("name", ["e", "x" * 200, "é" * 200, "client-a b/c\n"])
-    def test_those_within_the_limits_are_given_back(self, name):
+    def test_event_name_within_the_limits_is_returned(self, name):
         assert check_event_name(name) == name
 
     @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ class TestEventNames:
             (7, "the int 7"),
         ],
     )
-    def test_others_are_refused_with_the_limit_and_the_value(self, name, given):
+    def test_bad_event_name_is_refused_with_the_limit_and_the_value(self, name, given):
         message = refusal(check_event_name, name)
         assert message.startswith("event name must be a str of 1 to 200 characters, not ")
         assert message.endswith(given)
@@ -79,11 +79,11 @@ class TestEventNames:
 
 class TestSocketIds:
     @pytest.mark.parametrize("socket_id", ["1.2", "0.0", "123456789012345678901234.1"])
-    def test_those_of_two_numbers_are_given_back(self, socket_id):
+    def test_socket_id_of_two_numbers_is_returned(self, socket_id):
         assert check_socket_id(socket_id) == socket_id
 
     @pytest.mark.parametrize("socket_id", BAD_SOCKET_IDS)
-    def test_others_are_refused_with_the_value(self, socket_id):
+    def test_bad_socket_id_is_refused_with_the_value(self, socket_id):
         message = refusal(check_socket_id, socket_id)
         assert message == (
             f"socket_id must be two numbers with a dot between, not {named(socket_id, str)}"
@@ -92,14 +92,14 @@ class TestSocketIds:
 
 class TestUserIds:
     @pytest.mark.parametrize("user_id", ["u", "x" * 200, "Zoë ☃/..?#", "\x00"])
-    def test_those_within_the_limits_are_given_back(self, user_id):
+    def test_user_id_within_the_limits_is_returned(self, user_id):
         assert check_user_id(user_id) == user_id
 
     @pytest.mark.parametrize(
         ("user_id", "given"),
         [("", "'' of 0"), ("x" * 201, " of 201"), (7, "the int 7"), (None, "None")],
     )
-    def test_others_are_refused_with_the_limit_and_the_value(self, user_id, given):
+    def test_bad_user_id_is_refused_with_the_limit_and_the_value(self, user_id, given):
         message = refusal(check_user_id, user_id)
         assert message.startswith("user_id must be a str of 1 to 200 characters, not ")
         assert message.endswith(given)
@@ -109,11 +109,11 @@ class TestUserIds:
         assert message.startswith("user_id has a lone surrogate at character 2")
 
     @pytest.mark.parametrize("user_id", ["7", 7, 0, -1, "x" * 500])
-    def test_member_may_have_a_text_or_a_number(self, user_id):
+    def test_user_id_of_a_member_is_a_text_or_a_number(self, user_id):
         assert check_presence_user_id(user_id) is None
 
     @pytest.mark.parametrize("user_id", [None, "", True, False, 1.5, b"7", ["7"]])
-    def test_other_members_are_refused_with_the_value(self, user_id):
+    def test_bad_user_id_of_a_member_is_refused_with_the_value(self, user_id):
         message = refusal(check_presence_user_id, user_id)
         assert message == (
             "custom_data of a presence channel must have a user_id, "
@@ -149,7 +149,7 @@ class TestInfo:
         assert refusal(info_text, info).startswith("info has at most 100 names, not ")
 
     @pytest.mark.parametrize("info", [7, b"a", MappingProxyType({"a": 1})])
-    def test_anything_else_is_refused(self, info):
+    def test_value_that_is_no_info_is_refused(self, info):
         assert refusal(info_text, info) == (
             f"info must be a str or an iterable of str, not {named(info)}"
         )
@@ -170,7 +170,7 @@ class TestSegments:
             ("100% é", "100%25%20%C3%A9"),
         ],
     )
-    def test_only_what_a_path_does_not_allow_is_escaped(self, text, escaped):
+    def test_segment_escapes_only_characters_that_a_path_does_not_allow(self, text, escaped):
         assert quote_segment(text) == escaped
 
     @given(UTF8_TEXT | st.text("./;%2E"))
@@ -191,7 +191,7 @@ class TestPaths:
     @pytest.mark.parametrize(
         "path", ["/", "/a", "/a//b/", "/a;b/c", "/%2E%2E%2E", "/a...", "/@:,=", "/%2f%C3%A9"]
     )
-    def test_those_that_can_be_sent_are_given_back(self, path):
+    def test_path_that_can_be_sent_is_returned(self, path):
         assert check_path(path) == path
 
     def test_semicolon_at_the_end_is_escaped(self):
@@ -221,7 +221,7 @@ class TestPaths:
             b"/",
         ],
     )
-    def test_others_are_refused_with_the_value(self, path):
+    def test_bad_path_is_refused_with_the_value(self, path):
         message = refusal(check_path, path)
         assert message.startswith("path must begin with / and hold only what a URL path may")
         assert message.endswith(f"not {named(path, str)}")
@@ -242,7 +242,7 @@ class TestTexts:
             utf8("data", LONE_SURROGATE)
         assert caught.value.__suppress_context__
 
-    def test_value_that_has_no_repr_is_shown_by_its_type(self):
+    def test_value_without_a_repr_is_shown_by_its_type(self):
         assert short_repr([10**5000]) == "a list"
 
     def test_short_value_is_shown_whole(self):

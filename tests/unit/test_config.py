@@ -49,7 +49,7 @@ class TestApp:
             ("a\ud800", "must not contain spaces or control characters"),
         ],
     )
-    def test_is_refused_with_the_name_of_the_setting(self, make, name, value, why):
+    def test_bad_setting_of_the_app_is_refused_with_its_name(self, make, name, value, why):
         app = {"app_id": "3", "key": KEY, "secret": SECRET, name: value}
         assert misconfiguration(make, **app) == f"{name} {why}"
 
@@ -73,7 +73,7 @@ class TestApp:
 
 
 class TestDefaults:
-    def test_are_the_documented_ones(self):
+    def test_defaults_are_the_documented_values(self):
         values = attrs.asdict(config(), recurse=False)
         assert values == {
             "app_id": "3",
@@ -144,7 +144,7 @@ class TestDefaults:
     def test_encryption_key_is_decoded(self):
         assert config(encryption_master_key_base64=MASTER_KEY_BASE64).master_key == MASTER_KEY
 
-    def test_only_the_app_is_given_by_position(self):
+    def test_settings_beside_the_app_are_given_by_name(self):
         with pytest.raises(TypeError):
             Config("3", KEY, SECRET, "eu")
 
@@ -189,7 +189,7 @@ class TestChecks:
         assert "must be a host name" in problem(host="x" * 64)
 
     @pytest.mark.parametrize("setting", ["host", "cluster", "path_prefix"])
-    def test_what_looks_like_a_url_with_a_secret_is_not_quoted(self, setting):
+    def test_value_like_a_url_with_a_secret_is_not_quoted(self, setting):
         message = problem(**{setting: "https://key:s3cr3t@h/apps/3"})
         assert message.startswith(setting)
         assert message.endswith("not a URL with credentials")
@@ -304,7 +304,7 @@ class TestProxy:
             ("http://[::1]:3128", Proxy("::1", 3128)),
         ],
     )
-    def test_is_a_url_with_host_and_credentials(self, url, proxy):
+    def test_proxy_is_a_url_with_host_and_credentials(self, url, proxy):
         assert config(http_proxy=url).proxy == parse_proxy(url) == proxy
 
     @pytest.mark.parametrize(
@@ -332,13 +332,13 @@ class TestProxy:
             ("http://a b", "http_proxy host must be"),
         ],
     )
-    def test_is_refused_with_the_reason(self, url, why):
+    def test_bad_proxy_url_is_refused_with_the_reason(self, url, why):
         assert problem(http_proxy=url).startswith(why)
 
 
 class TestSecrecy:
     @given(WORDS, WORDS, WORDS)
-    def test_no_repr_holds_a_secret(self, key, secret, password):
+    def test_repr_of_config_holds_no_secret(self, key, secret, password):
         options = {
             "encryption_master_key_base64": MASTER_KEY_BASE64,
             "http_proxy": f"http://user:{password}@proxy",
@@ -363,14 +363,14 @@ class TestSecrecy:
             ]
         ),
     )
-    def test_no_refusal_holds_the_password_of_a_proxy(self, password, url):
+    def test_refusal_of_a_proxy_url_holds_no_password(self, password, url):
         with pytest.raises(ConfigurationError) as caught:
             parse_proxy(url.format(password))
         assert password not in f"{caught.value!r}"
         assert caught.value.__cause__ is None
 
     @given(WORDS)
-    def test_no_refusal_holds_the_secret(self, secret):
+    def test_refusal_of_a_setting_holds_no_secret(self, secret):
         for name in ("app_id", "key", "secret"):
             app = {"app_id": "3", "key": "k", "secret": "s", name: f"{secret} "}
             with pytest.raises(ConfigurationError) as caught:

@@ -81,7 +81,7 @@ OPERATION = pytest.mark.parametrize(("name", "arguments", "method", "path"), OPE
 
 class TestDefaultClient:
     @OPERATION
-    def test_function_does_what_the_operation_of_the_client_does(
+    def test_module_function_calls_the_operation_of_the_default_client(
         self, server, default, name, arguments, method, path
     ):
         server.answer = (200, b'{"ok":true}')
@@ -95,16 +95,16 @@ class TestDefaultClient:
         body = json.loads(server.requests[0][3])
         assert (body["socket_id"], body["info"]) == ("1.2", "user_count")
 
-    def test_is_the_configured_one(self, default):
+    def test_default_client_is_the_configured_client(self, default):
         assert txpusher.default_client() is default
         other = txpusher.configure("4", "k", "s")
         assert txpusher.default_client() is other is not default
 
-    def test_malformed_settings_leave_the_one_there_was(self, default):
+    def test_malformed_settings_leave_the_earlier_default_client(self, default):
         assert "secret is missing" in misconfiguration(txpusher.configure, "3", KEY, "")
         assert txpusher.default_client() is default
 
-    def test_is_made_once_from_the_environment(self, monkeypatch):
+    def test_default_client_is_made_once_from_the_environment(self, monkeypatch):
         monkeypatch.setenv("PUSHER_URL", URL)
         client = txpusher.default_client()
         assert (client.config.app_id, client.config.host) == ("3", "example.com")
@@ -132,7 +132,7 @@ class TestDefaultClient:
             ("channel", ("a",)),
         ],
     )
-    def test_missing_configuration_is_raised_where_nothing_is_sent(self, function, arguments):
+    def test_missing_configuration_is_raised_by_functions_without_io(self, function, arguments):
         message = misconfiguration(getattr(txpusher, function), *arguments)
         assert "PUSHER_URL is missing" in message
 
@@ -155,13 +155,15 @@ class TestDefaultClient:
         result_of(txpusher.channel("a").trigger("e", "x"))
         assert json.loads(server.requests[0][3])["channels"] == ["a"]
 
-    def test_close_closes_it_and_the_next_operation_makes_a_new_one(self, monkeypatch, default):
+    def test_close_closes_the_default_client_and_the_next_operation_makes_another(
+        self, monkeypatch, default
+    ):
         monkeypatch.setenv("PUSHER_URL", URL)
         assert result_of(txpusher.close()) is None
         assert isinstance(error_of(default.trigger("a", "e", "x")), txpusher.ClosedError)
         assert txpusher.default_client() is not default
 
-    def test_close_where_there_is_none_has_nothing_to_do(self):
+    def test_close_without_a_default_client_succeeds(self):
         assert result_of(txpusher.close()) is None
 
 
@@ -186,7 +188,7 @@ class TestWire:
             },
         )
 
-    def test_query_is_escaped_and_its_signature_is_over_what_was_meant(self, server, pusher):
+    def test_query_is_escaped_on_the_wire_and_signed_unescaped(self, server, pusher):
         value = "é&a=b c%20+/?#;"
         result_of(pusher.get("/x", {"p": value}))
         [(method, path, query, _)] = server.requests
@@ -194,7 +196,7 @@ class TestWire:
         assert query["p"] == value
         assert signature == request_signature(SECRET, method, path, query)
 
-    def test_client_names_itself_and_its_media_type(self, server, pusher):
+    def test_headers_have_the_user_agent_and_the_media_type(self, server, pusher):
         result_of(pusher.trigger("a", "e", "x"))
         headers = {name.lower(): values for name, values in server.headers.items()}
         name = txpusher.__version__.encode()
@@ -216,7 +218,7 @@ class TestWire:
 
 
 class TestStats:
-    def test_count_what_was_sent_and_how_it_ended(self, server, pusher):
+    def test_stats_count_attempts_and_outcomes(self, server, pusher):
         result_of(pusher.trigger("a", "e", "x"))
         server.answer = (400, b"")
         error_of(pusher.trigger("a", "e", "x"))
@@ -292,12 +294,12 @@ class TestFailures:
         assert error_of(pusher.trigger(Unspeakable(), "e", "x"))
 
     @pytest.mark.parametrize("name", ["clock", "on_attempt"])
-    def test_what_is_called_must_be_callable(self, name):
+    def test_hook_that_is_not_callable_is_refused(self, name):
         message = misconfiguration(Pusher, "3", "k", "s", **{name: 7})
         assert message == f"{name} must be callable, not the int 7"
 
     @pytest.mark.parametrize("reactor", [7, object])
-    def test_reactor_is_one_of_twisteds(self, reactor):
+    def test_reactor_that_is_none_of_twisteds_is_refused(self, reactor):
         message = misconfiguration(Pusher, "3", "k", "s", reactor=reactor)
         assert message.startswith("reactor must be one of Twisted's, not ")
 
@@ -312,17 +314,17 @@ class TestFailures:
 
 
 class TestChannel:
-    def test_is_given_by_either_name(self, pusher):
+    def test_channel_is_returned_by_call_and_by_index(self, pusher):
         assert pusher["a"].name == pusher.channel("a").name == "a"
 
-    def test_user_channel_is_one(self, pusher):
+    def test_channel_of_a_user_is_a_channel(self, pusher):
         assert pusher["#server-to-user-7"].name == "#server-to-user-7"
 
     @pytest.mark.parametrize("name", ["", "a b", None, "x" * 201])
     def test_bad_name_is_refused_at_once(self, pusher, name):
         assert "channel name" in refusal(pusher.channel, name)
 
-    def test_operations_are_those_of_the_client(self, server, pusher):
+    def test_channel_operations_send_what_the_client_sends(self, server, pusher):
         channel = pusher["presence-a"]
         for ours, theirs in [
             (
@@ -341,12 +343,12 @@ class TestChannel:
         server.answer = (200, body)
         assert result_of(pusher["presence-a"].users()) == users
 
-    def test_quiet_trigger_fires_with_nothing(self, server, pusher):
+    def test_trigger_quietly_fires_with_none(self, server, pusher):
         server.answer = (200, b'{"channels":{}}')
         assert result_of(pusher["a"].trigger_quietly("e", "x", info="user_count")) is None
         assert json.loads(server.requests[0][3])["info"] == "user_count"
 
-    def test_quiet_trigger_fires_with_nothing_where_it_fails_and_logs_why(self, server, pusher):
+    def test_trigger_quietly_logs_a_failure_and_fires_with_none(self, server, pusher):
         logged = []
         globalLogPublisher.addObserver(logged.append)
         server.answer = (400, b"no such thing")

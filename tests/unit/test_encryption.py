@@ -58,7 +58,7 @@ def test_shared_secret_is_the_hash_of_the_name_and_the_master_key():
     assert shared_secret(CHANNEL, MASTER_KEY) == expected
 
 
-def test_payload_is_what_a_subscriber_can_open():
+def test_encrypted_payload_can_be_opened_by_a_subscriber():
     payload = json.loads(encrypt(CHANNEL, "Grüße ☃", MASTER_KEY))
     assert list(payload) == ["nonce", "ciphertext"]
     nonce, ciphertext = (base64.b64decode(payload[name], validate=True) for name in payload)
@@ -89,7 +89,7 @@ def test_decrypting_gives_back_what_was_encrypted(data, key):
     ("channel", "key"),
     [("private-encrypted-other", MASTER_KEY), (CHANNEL, bytes(32))],
 )
-def test_neither_another_channel_nor_another_key_decrypts(channel, key):
+def test_payload_cannot_be_opened_with_another_channel_or_key(channel, key):
     payload = encrypt(CHANNEL, "x", MASTER_KEY)
     with pytest.raises(nacl.exceptions.CryptoError):
         decrypt(channel, payload, key)
@@ -155,6 +155,6 @@ def test_missing_pynacl_is_told_with_the_extra_to_install(make):
 
 
 @pytest.mark.usefixtures("without_pynacl")
-def test_nothing_else_needs_pynacl():
+def test_private_channel_is_signed_without_pynacl():
     answer = Pusher("3", KEY, SECRET).authenticate("private-a", "1.2")
     assert answer["auth"].startswith(f"{KEY}:")

@@ -32,20 +32,20 @@ ALL = [getattr(errors, name) for name in errors.__all__]
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_every_error_is_a_pusher_error_that_the_package_has(kind):
+def test_every_error_is_a_pusher_error_of_the_package(kind):
     assert issubclass(kind, PusherError)
     assert getattr(txpusher, kind.__name__) is kind
     assert kind.__name__ in txpusher.__all__
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_no_error_claims_delivery_unless_told(kind):
+def test_error_claims_no_delivery_by_default(kind):
     assert kind("why").maybe_delivered is False
     assert kind("why", maybe_delivered=True).maybe_delivered is True
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_every_error_says_why(kind):
+def test_error_message_is_the_given_reason(kind):
     assert str(kind("why")) == "why"
 
 
@@ -72,20 +72,20 @@ def test_blocking_call_in_the_wrong_place_is_a_runtime_error():
         (599, ServerError),
     ],
 )
-def test_status_has_its_class(status, kind):
+def test_status_has_the_error_class_of_the_table(status, kind):
     assert error_class_for(status) is kind
     assert issubclass(kind, APIError)
 
 
 @pytest.mark.parametrize("status", [0, 100, 301, 304, 402, 418, 499, 600, 4009])
-def test_other_status_is_a_plain_api_error(status):
+def test_status_outside_the_table_is_a_plain_api_error(status):
     assert error_class_for(status) is APIError
 
 
 @pytest.mark.parametrize(
     ("kind", "status"), [(NotFoundError, 404), (RateLimitedError, 429), (ServerError, 500)]
 )
-def test_status_is_that_of_the_class_where_none_is_given(kind, status):
+def test_error_without_a_status_has_the_status_of_its_class(kind, status):
     assert kind("why").status == status
     assert kind("why", status=599).status == 599
 
@@ -105,7 +105,7 @@ def test_api_error_without_a_reply_has_empty_attributes():
     assert (error.status, error.body, error.path, error.retry_after) == (0, "", "", None)
 
 
-def test_http_error_has_its_cause():
+def test_http_error_keeps_the_original_error():
     cause = OSError("refused")
     error = HTTPError("why", original_error=cause, transient=True)
     assert error.original_error is cause
@@ -120,7 +120,7 @@ def test_http_error_is_not_transient_unless_told():
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_of_errors_only_an_overload_or_a_failed_server_is_transient_by_itself(kind):
+def test_overload_and_failed_server_alone_are_transient_errors(kind):
     assert kind("why").transient is (kind in (RateLimitedError, ServerError))
 
 

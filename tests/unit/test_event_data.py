@@ -82,11 +82,11 @@ class TestEncoding:
             ({"name": "Zoë ☃"}, '{"name":"Zoë ☃"}'),
         ],
     )
-    def test_anything_else_is_compact_json_with_utf8_kept(self, api, value, text):
+    def test_value_that_is_no_text_becomes_compact_json_in_utf8(self, api, value, text):
         assert api.event_data("a", value) == text
 
     @given(JSON_VALUES.filter(lambda value: not isinstance(value, str)))
-    def test_any_value_parses_back(self, value):
+    def test_any_encoded_value_parses_back(self, value):
         assert json.loads(make_api(max_payload_bytes=10**9).event_data("a", value)) == value
 
     @pytest.mark.parametrize(
@@ -101,7 +101,9 @@ class TestEncoding:
         ],
     )
     @pytest.mark.parametrize("channel", ["a", ENCRYPTED])
-    def test_what_json_cannot_express_is_refused_with_the_reason(self, api, channel, value):
+    def test_value_that_json_cannot_express_is_refused_with_the_reason(
+        self, api, channel, value
+    ):
         message = refusal(api.event_data, channel, value)
         assert message.startswith("data cannot be expressed as JSON: ")
 
@@ -121,7 +123,7 @@ class TestEncoding:
 
 class TestUsersEncoder:
     @pytest.mark.parametrize("encoded", ["[é]", "[é]".encode()])
-    def test_may_give_text_or_bytes(self, encoded):
+    def test_encoder_of_the_user_may_return_text_or_bytes(self, encoded):
         api = make_api(json_dumps=lambda value: encoded)
         assert api.event_data("a", {1, 2}) == "[é]"
 
@@ -133,7 +135,7 @@ class TestUsersEncoder:
         assert api.trigger("a", "e", 1).body == b'{"name":"e","channels":["a"],"data":"DATA"}'
 
     @pytest.mark.parametrize("given", [None, 7, bytearray(b"x")])
-    def test_must_not_give_anything_else(self, given):
+    def test_encoder_of_the_user_that_returns_another_type_is_refused(self, given):
         api = make_api(json_dumps=lambda value: given)
         assert refusal(api.event_data, "a", 1) == (
             f"json_dumps must give str or bytes, not {type(given).__name__}"
@@ -143,7 +145,7 @@ class TestUsersEncoder:
         api = make_api(json_dumps=lambda value: b"\xff")
         assert "data cannot be expressed as JSON" in refusal(api.event_data, "a", 1)
 
-    def test_may_raise_anything(self):
+    def test_exception_of_the_users_encoder_is_a_refusal(self):
         def fail(value):
             raise KeyError("y" * 300)
 
@@ -161,7 +163,7 @@ class TestLimit:
             f"data must be at most {size - 1} bytes of UTF-8 after encoding, not {size}"
         )
 
-    def test_is_ten_kilobytes_unless_configured(self, api):
+    def test_payload_limit_is_ten_kilobytes_by_default(self, api):
         assert api.event_data("a", "x" * 10240) == "x" * 10240
         assert refusal(api.event_data, "a", "x" * 10241).endswith("not 10241")
         assert "at most 10240 bytes" in refusal(api.event_data, "a", "é" * 5121)
@@ -178,7 +180,7 @@ class TestLimit:
         assert f"at most {size} bytes" in refusal(limited.event_data, ENCRYPTED, "x" * 7603)
 
     @pytest.mark.parametrize("count", [1, 2])
-    def test_holds_for_each_event_of_a_batch(self, count):
+    def test_payload_limit_holds_for_each_event_of_a_batch(self, count):
         api = make_api(max_payload_bytes=8)
         events = [{"channel": "a", "name": "e", "data": "x" * 8}] * count
         assert api.trigger_batch(events).body.count(b"xxxxxxxx") == count

@@ -40,7 +40,7 @@ def test_subscribers_get_the_events_of_their_channel(channel: str) -> None:
     assert len(other.messages) == 1
 
 
-def test_the_sender_named_by_its_socket_id_is_left_out() -> None:
+def test_sender_excluded_by_socket_id_gets_no_event() -> None:
     driver = Driver()
     sender, other = driver.browser(), driver.browser()
     for browser in (sender, other):
@@ -50,7 +50,7 @@ def test_the_sender_named_by_its_socket_id_is_left_out() -> None:
     assert other.got("e")
 
 
-def test_a_socket_id_of_nobody_leaves_nobody_out() -> None:
+def test_unknown_socket_id_excludes_no_subscriber() -> None:
     driver = Driver()
     browser = driver.browser()
     browser.subscribe("a")
@@ -58,7 +58,7 @@ def test_a_socket_id_of_nobody_leaves_nobody_out() -> None:
     assert browser.got("e")
 
 
-def test_who_has_left_a_channel_hears_no_more_of_it() -> None:
+def test_unsubscribed_connection_gets_no_more_events() -> None:
     driver = Driver()
     browser, other = driver.browser(), driver.browser()
     for one in (browser, other):
@@ -69,7 +69,7 @@ def test_who_has_left_a_channel_hears_no_more_of_it() -> None:
     assert other.got("e")
 
 
-def test_leaving_a_channel_where_one_is_not_changes_nothing() -> None:
+def test_unsubscribing_from_an_unknown_channel_changes_nothing() -> None:
     driver = Driver()
     browser = driver.browser()
     browser.unsubscribe("a")
@@ -195,7 +195,7 @@ def test_webhooks_hear_when_a_channel_is_occupied_and_vacated() -> None:
     assert not driver.state.channels
 
 
-def test_an_app_without_webhooks_notifies_of_nothing() -> None:
+def test_app_without_webhooks_queues_no_webhook() -> None:
     driver = Driver(webhooks=[])
     browser = driver.browser()
     browser.subscribe("cache-a")
@@ -206,7 +206,7 @@ def test_an_app_without_webhooks_notifies_of_nothing() -> None:
 # The number of subscribers
 
 
-def test_the_subscribers_are_told_how_many_they_are() -> None:
+def test_subscribers_are_sent_the_subscription_count() -> None:
     driver = Driver()
     one, two = driver.browser(), driver.browser()
     one.subscribe("a")
@@ -230,7 +230,7 @@ def test_an_app_may_switch_the_numbers_off() -> None:
     assert not browser.got("pusher_internal:subscription_count")
 
 
-def test_no_numbers_on_presence_channels() -> None:
+def test_presence_channel_sends_no_subscription_count() -> None:
     driver = Driver()
     browser = driver.browser()
     browser.subscribe("presence-a", {"user_id": "1"})
@@ -238,7 +238,7 @@ def test_no_numbers_on_presence_channels() -> None:
     assert not driver.webhooks("subscription_count")
 
 
-def test_a_large_channel_is_told_its_number_at_intervals(
+def test_large_channel_sends_the_subscription_count_at_intervals(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "COUNTED_AT_ONCE", 1)
@@ -254,7 +254,9 @@ def test_a_large_channel_is_told_its_number_at_intervals(
     assert [m["data"]["subscription_count"] for m in counts] == [1, 4]
 
 
-def test_a_number_that_is_due_dies_with_its_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_due_subscription_count_is_dropped_with_its_channel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(limits, "COUNTED_AT_ONCE", 0)
     driver = Driver()
     browser = driver.browser()
@@ -326,7 +328,7 @@ def test_the_cache_is_bounded() -> None:
     assert len(browser.got("e")) == len(browser.got("pusher:cache_miss")) == 1
 
 
-def test_the_names_are_kinds_only_at_their_beginning() -> None:
+def test_channel_kind_is_decided_by_the_beginning_of_its_name() -> None:
     driver = Driver()
     browser = driver.browser()
     browser.subscribe("my-private-presence-cache-a")

@@ -17,7 +17,7 @@ from txpusher.server._core.hub import Hub
 from .hub_driver import Driver
 
 
-def test_a_client_learns_its_socket_id_and_when_to_ping() -> None:
+def test_connection_is_greeted_with_socket_id_and_activity_timeout() -> None:
     driver = Driver(activity_timeout=90.0)
     browser = driver.browser()
     (hello,) = browser.got("pusher:connection_established")
@@ -39,7 +39,7 @@ def test_socket_ids_differ() -> None:
     ("protocol", "code"),
     [(None, 4008), ("x", 4006), ("", 4006), ("7.0", 4006), ("3", 4007), ("8", 4007)],
 )
-def test_the_protocol_must_be_one_that_the_server_speaks(
+def test_connection_with_a_bad_protocol_version_is_closed_with_its_code(
     protocol: str | None, code: int
 ) -> None:
     driver = Driver()
@@ -210,7 +210,7 @@ messages = st.one_of(
 @settings(max_examples=150, deadline=None)
 @example([('{"event":"pusher:signin","data":{"auth":"a:b","user_data":"\\ud800"}}')])
 @given(st.lists(messages, max_size=8))
-def test_no_message_is_too_strange(sent: list[str]) -> None:
+def test_arbitrary_message_never_raises_in_the_hub(sent: list[str]) -> None:
     driver = Driver()
     browser = driver.browser()
     browser.subscribe("presence-a", {"user_id": "1"})
@@ -255,7 +255,7 @@ def test_the_server_stops_with_a_code_that_brings_clients_back() -> None:
     assert not driver.state.channels
 
 
-def test_what_comes_after_the_end_is_ignored() -> None:
+def test_message_after_the_close_is_ignored() -> None:
     driver = Driver()
     browser = driver.browser()
     browser.leave()

@@ -24,7 +24,7 @@ def join(driver: Driver, user_id: Any, **info: Any) -> Browser:
     return browser
 
 
-def test_a_subscriber_learns_who_is_there() -> None:
+def test_subscriber_is_sent_the_members() -> None:
     driver = Driver()
     join(driver, "a", user_info={"name": "Ä"})
     browser = join(driver, 7)
@@ -37,7 +37,7 @@ def test_a_subscriber_learns_who_is_there() -> None:
     }
 
 
-def test_the_others_learn_who_comes_and_goes() -> None:
+def test_subscribers_are_told_of_members_that_come_and_go() -> None:
     driver = Driver()
     first = join(driver, "a")
     second = join(driver, "b", user_info={"name": "B"})
@@ -88,7 +88,7 @@ def test_a_presence_channel_needs_channel_data() -> None:
     assert browser.got("pusher:subscription_error")
 
 
-def test_a_client_event_says_whose_it_is() -> None:
+def test_client_event_on_a_presence_channel_has_the_user_id() -> None:
     driver = Driver()
     one, two = join(driver, "a"), join(driver, "b")
     one.send({"event": "client-hi", "channel": ROOM, "data": {"x": 1}})
@@ -116,7 +116,9 @@ steps = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(steps)
-def test_whatever_happens_members_come_and_go_once(steps: list[tuple[str, Any]]) -> None:
+def test_members_are_added_and_removed_once_in_any_history(
+    steps: list[tuple[str, Any]],
+) -> None:
     driver = Driver()
     watcher = join(driver, "watcher")
     present: list[tuple[Browser, str]] = []

@@ -15,7 +15,7 @@ from .hub_driver import Browser, Driver
 SUCCEEDED = "pusher_internal:subscription_succeeded"
 
 
-def test_a_sign_in_is_confirmed_with_what_was_signed() -> None:
+def test_sign_in_is_confirmed_with_the_signed_user_data() -> None:
     browser = Driver().browser()
     browser.sign_in("u1")
     (success,) = browser.got("pusher:signin_success")
@@ -108,13 +108,13 @@ def test_the_channel_of_a_user_is_for_that_user_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["#server-to-user-", "#server-to-user-None"])
-def test_who_is_not_signed_in_has_no_channel_of_a_user(name: str) -> None:
+def test_connection_without_sign_in_cannot_subscribe_to_a_user_channel(name: str) -> None:
     browser = Driver().browser()
     browser.send({"event": "pusher:subscribe", "data": {"channel": name, "auth": ""}})
     assert browser.got("pusher:subscription_error")
 
 
-def test_nobody_hears_of_the_channels_of_users() -> None:
+def test_user_channel_sends_no_webhook_and_no_subscription_count() -> None:
     driver = Driver()
     browser = signed_in(driver, "u1")
     browser.leave()
@@ -136,7 +136,7 @@ def test_a_users_connections_can_be_ended() -> None:
     assert set(driver.state.users) == {"u2"}
 
 
-def test_ending_the_connections_of_nobody_is_nothing() -> None:
+def test_ending_connections_of_an_unknown_user_does_nothing() -> None:
     driver = Driver()
     assert driver.hub.terminate(driver.state, "u1") == []
 
@@ -155,7 +155,7 @@ def pair(driver: Driver, channel: str = "private-a") -> tuple[Browser, Browser]:
     ("data", "arrives"),
     [({"x": "ü"}, '{"x":"ü"}'), ("text", "text"), (None, "null"), (1.5, "1.5")],
 )
-def test_a_client_event_reaches_the_others_and_not_its_sender(data: Any, arrives: str) -> None:
+def test_client_event_reaches_every_subscriber_but_its_sender(data: Any, arrives: str) -> None:
     driver = Driver()
     sender, other = pair(driver)
     sender.send({"event": "client-hi", "channel": "private-a", "data": data})
@@ -176,7 +176,7 @@ def test_a_client_event_reaches_the_others_and_not_its_sender(data: Any, arrives
     ]
 
 
-def test_without_webhooks_a_client_event_still_arrives() -> None:
+def test_client_event_arrives_without_webhooks() -> None:
     driver = Driver(webhooks=[])
     sender, other = pair(driver)
     sender.send({"event": "client-hi", "channel": "private-a", "data": {}})
@@ -197,7 +197,7 @@ def test_public_channel_takes_no_client_events() -> None:
     assert not other.got("client-hi")
 
 
-def test_only_subscribers_send_client_events() -> None:
+def test_client_event_of_a_connection_that_is_not_subscribed_is_refused() -> None:
     driver = Driver()
     pair(driver)
     stranger = driver.browser()
@@ -267,7 +267,7 @@ def test_a_client_event_has_limits(event: str, data: Any, fits: bool) -> None:
     assert codes == ([] if fits else [4301])
 
 
-def test_json_text_as_data_is_passed_on_as_it_is() -> None:
+def test_client_event_data_that_is_json_text_is_passed_on_unchanged() -> None:
     driver = Driver()
     sender, other = pair(driver)
     text = json.dumps({"a": 1})

@@ -42,17 +42,17 @@ def loaded_by(code: str, names: list[str] = LATE) -> list[str]:
         "txpusher._http.transport",
     ],
 )
-def test_importing_starts_nothing(module):
+def test_import_of_module_loads_no_reactor(module):
     assert loaded_by(f"import {module}") == []
 
 
 @pytest.mark.parametrize("kind", ["Pusher", "BlockingPusher"])
-def test_making_a_client_starts_nothing(kind):
+def test_making_a_client_loads_no_reactor(kind):
     code = f"import threading, txpusher; txpusher.{kind}('3', 'k', 's')['a']"
     assert loaded_by(f"{code}; assert threading.active_count() == 1") == []
 
 
-def test_answering_a_subscriber_starts_nothing():
+def test_authenticating_a_subscriber_loads_no_reactor():
     code = "import txpusher; pusher = txpusher.Pusher('3', 'k', 's')"
     assert loaded_by(f"{code}; pusher.authenticate('private-a', '1.2')") == []
 
@@ -107,11 +107,11 @@ def test_type_checkers_are_told_the_same_names_as_python():
 @pytest.mark.parametrize(
     "module", ["blocking", "client", "config", "errors", "publisher", "retry"]
 )
-def test_public_module_is_an_attribute_without_an_import_of_its_own(module):
+def test_public_module_is_an_attribute_of_the_package(module):
     assert loaded_by(f"import txpusher; txpusher.{module}.__name__") == []
 
 
-def test_unknown_name_is_an_attribute_error_that_names_it():
+def test_unknown_name_is_an_attribute_error_with_the_name():
     with pytest.raises(AttributeError, match="module 'txpusher' has no attribute 'Pushr'"):
         txpusher.Pushr  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(ImportError, match="cannot import name 'Pushr'"):

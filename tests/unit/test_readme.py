@@ -105,7 +105,7 @@ def trees(document: nodes.document) -> Iterator[ast.AST]:
 
 
 @pytest.mark.parametrize("path", [README, CHANGELOG], ids=lambda path: path.name)
-def test_it_renders_without_a_warning(path):
+def test_readme_renders_without_a_warning(path):
     assert parsed(path).astext()
 
 
@@ -124,7 +124,7 @@ def test_the_changelog_tells_of_this_version():
 
 
 @pytest.mark.parametrize("name", ["demo", "test"])
-def test_a_command_is_one_line_that_makes_its_own_environment(name):
+def test_readme_command_is_one_line_that_makes_its_environment(name):
     text = README.read_text("utf-8")
     [block] = re.findall(rf"^\.\. command: {name}\n.*::.*\n\n((?:    .*\n)+)\n", text, re.M)
     assert re.fullmatch(r"    python3 -m venv \.venv && \S.*\n", block)
@@ -243,7 +243,7 @@ def test_the_retry_policy_has_the_defaults_told(readme):
 
 
 @pytest.mark.parametrize("kind", [txpusher.Stats, txpusher.Attempt])
-def test_all_that_metrics_can_show_is_named(readme, kind):
+def test_readme_names_every_field_of_the_metrics(readme, kind):
     literals = {
         literal.astext()
         for literal in section(readme, "Metrics and logs").findall(nodes.literal)
@@ -263,7 +263,7 @@ def test_every_operation_has_an_example(readme):
     assert {name for name in on_a_channel if f"lobby.{name}(" not in text} == set()
 
 
-def test_the_shell_commands_are_those_there_are(readme):
+def test_readme_has_the_shell_commands_of_the_program(readme):
     lines = "\n".join(blocks(readme, "sh")).splitlines()
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("txpusher ")]
     assert {command[0] for command in commands} == {"serve", "demo"}
@@ -283,7 +283,7 @@ def _says(yes: bool, unsafe: bool) -> str:
         ("5xx", [500, 502, 503, 504, 599]),
     ],
 )
-def test_the_table_of_errors_is_what_is_done(readme, row, statuses):
+def test_readme_table_of_errors_agrees_with_the_code(readme, row, statuses):
     table = {what: cells for what, *cells in rows(section(readme, "Errors"))}
     policies = txpusher.RetryPolicy(), txpusher.RetryPolicy(unsafe=True)
     for status in statuses:
@@ -295,7 +295,7 @@ def test_the_table_of_errors_is_what_is_done(readme, row, statuses):
         assert table[row] == [repr(maybe), repeated["POST"], repeated["GET"]], status
 
 
-def test_the_table_of_ratios_is_what_the_benchmark_prints(readme):
+def test_readme_table_of_ratios_has_the_rows_of_the_benchmark(readme):
     [table] = section(readme, "Performance").findall(nodes.table)
     [header] = table.findall(nodes.thead)
     assert [cell.astext() for cell in header[0]] == list(RATIO_HEADER)
@@ -309,7 +309,7 @@ def test_the_table_of_ratios_is_what_the_benchmark_prints(readme):
         assert re.fullmatch(rf"\d+\.\d\d {TIMES}", cpu)
 
 
-def test_every_file_that_is_named_exists():
+def test_every_file_named_in_the_readme_exists():
     text = README.read_text("utf-8")
     paths = set(re.findall(r"\b(?:examples|tests|txpusher|\.ci)/[\w/]+(?:\.py)?", text))
     assert len(paths) > 5

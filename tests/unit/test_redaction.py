@@ -29,13 +29,13 @@ redact = redactor(
     "word", [KEY, SECRET, MASTER_KEY_BASE64, "pa ss-word", BASIC, SIGNATURE, SIGNATURE.upper()]
 )
 @pytest.mark.parametrize("text", ["{}", "Wrong: '{}'", "key={}&x", ">{}<", "{0} {0}"])
-def test_what_is_secret_is_replaced(word, text):
+def test_secret_text_is_replaced(word, text):
     assert redact(text.format(word)) == text.format("[redacted]")
 
 
 @pytest.mark.parametrize("around", [r"\n{}", "%20{}", "x{}", "{}0", r"\u0022{}\u0022", "_{}_"])
 @pytest.mark.parametrize("word", [SECRET, MASTER_KEY_BASE64, "pa ss-word", SIGNATURE])
-def test_what_is_secret_is_replaced_beside_letters_and_digits(around, word):
+def test_secret_text_beside_letters_and_digits_is_replaced(around, word):
     assert word not in redact(around.format(word))
 
 
@@ -46,12 +46,12 @@ def test_md5_of_a_body_is_replaced():
 @pytest.mark.parametrize(
     "text", ["", "no such app", "deadbeef", "a" * 31, "g" * 64, "status 400: {}", "me@proxy"]
 )
-def test_other_text_is_left_alone(text):
+def test_text_without_a_secret_is_unchanged(text):
     assert redact(text) == text
 
 
 @given(TOKENS, st.text(), st.text())
-def test_no_text_holds_the_secret_afterwards(secret, before, after):
+def test_redacted_text_never_holds_the_secret(secret, before, after):
     assert secret not in redactor(Config("3", "k", secret))(f"{before}{secret}{after}")
 
 
@@ -60,12 +60,12 @@ def test_secret_of_any_characters_is_taken_literally(secret):
     assert redactor(Config("3", "k", secret))(f" {secret} ") == " [redacted] "
 
 
-def test_word_within_another_does_not_shield_it():
+def test_secret_that_begins_with_the_key_is_replaced_whole():
     redact = redactor(Config("3", "abc-def", "abc-def-ghi"))
     assert redact("abc-def-ghi, abc-def") == "[redacted], [redacted]"
 
 
-def test_secret_around_what_looks_like_a_signature_is_replaced_whole():
+def test_secret_that_contains_hex_like_a_signature_is_replaced_whole():
     secret = f"live-{SIGNATURE}-tail"
     assert redactor(Config("3", "k1", secret))(f"<{secret}>") == "<[redacted]>"
 

@@ -79,13 +79,13 @@ class TestSuccess:
             (b'{"ok":true}\n', {"ok": True}),
         ],
     )
-    def test_is_the_object_or_an_empty_one(self, status, body, value):
+    def test_success_is_the_decoded_object_or_an_empty_object(self, status, body, value):
         assert decode(status, body) == value
 
     @pytest.mark.parametrize(
         "body", [b"OK", b"<html></html>", b"[]", b'"text"', b"7", b"null", b"\xff\xfe{", b"{"]
     )
-    def test_that_is_no_object_is_no_usable_reply(self, body):
+    def test_success_that_is_no_object_is_an_http_error(self, body):
         error = failure(200, body)
         assert type(error) is HTTPError
         assert str(error) == (
@@ -95,19 +95,19 @@ class TestSuccess:
 
     @pytest.mark.parametrize(("method", "maybe"), [("POST", True), ("GET", False)])
     @pytest.mark.parametrize("body", [b"OK", b"[]"])
-    def test_that_is_unusable_may_have_been_acted_on(self, method, maybe, body):
+    def test_unusable_success_may_have_been_delivered(self, method, maybe, body):
         assert failure(200, body, method).maybe_delivered is maybe
 
-    def test_that_is_unusable_has_its_cause(self):
+    def test_unusable_success_keeps_the_original_error(self):
         assert isinstance(failure(200, b"OK").original_error, ValueError)
         assert failure(200, b"[]").original_error is None
 
-    def test_is_read_by_the_users_decoder(self):
+    def test_success_is_decoded_by_the_users_decoder(self):
         assert decode(200, b"x", options={"json_loads": lambda body: {"raw": body}}) == {
             "raw": b"x"
         }
 
-    def test_of_the_users_decoder_may_raise_anything(self):
+    def test_exception_of_the_users_decoder_is_an_http_error(self):
         def fail(body):
             raise KeyError("x")
 
@@ -127,7 +127,7 @@ class TestErrorInsideASuccess:
             (4009, APIError),
         ],
     )
-    def test_is_the_error_of_its_code(self, code, kind):
+    def test_error_inside_a_success_is_the_api_error_of_its_code(self, code, kind):
         body = json.dumps({"error": "why", "code": code}).encode()
         error = failure(200, body)
         assert type(error) is kind
@@ -135,7 +135,7 @@ class TestErrorInsideASuccess:
         assert error.body == body.decode()
 
     @pytest.mark.parametrize(("code", "maybe"), [(413, False), (500, True)])
-    def test_was_acted_on_as_its_code_says(self, code, maybe):
+    def test_error_inside_a_success_claims_delivery_by_its_code(self, code, maybe):
         body = json.dumps({"error": "why", "code": code}).encode()
         assert failure(200, body).maybe_delivered is maybe
 
@@ -174,7 +174,7 @@ class TestErrors:
             (199, APIError),
         ],
     )
-    def test_status_has_its_error(self, status, kind):
+    def test_status_has_the_error_of_its_class(self, status, kind):
         error = failure(status, b"why\n")
         assert type(error) is kind
         assert (error.status, error.body, error.path) == (status, "why\n", "/apps/3/events")
@@ -201,10 +201,10 @@ class TestErrors:
         ("status", "method", "maybe"),
         [(302, "POST", False), (429, "POST", False), (500, "POST", True), (500, "GET", False)],
     )
-    def test_may_have_been_acted_on_where_the_server_failed(self, status, method, maybe):
+    def test_server_error_may_have_been_delivered(self, status, method, maybe):
         assert failure(status, b"", method).maybe_delivered is maybe
 
-    def test_has_the_delay_that_the_server_asks_for(self):
+    def test_error_has_the_delay_of_retry_after(self):
         assert failure(429, retry_after="7").retry_after == 7.0
         assert failure(429).retry_after is None
 
@@ -215,7 +215,9 @@ class TestErrors:
         st.none() | st.text(),
         st.none() | st.text(),
     )
-    def test_any_reply_is_an_object_or_a_pusher_error(self, status, body, method, date, after):
+    def test_arbitrary_reply_is_an_object_or_a_pusher_error(
+        self, status, body, method, date, after
+    ):
         value = outcome(status, body, method, date=date, retry_after=after)
         assert isinstance(value, (dict, PusherError))
 
@@ -231,7 +233,7 @@ class TestErrors:
 
 class TestRedirect:
     @pytest.mark.parametrize("status", [301, 302, 307, 308])
-    def test_redirect_is_an_error_that_names_its_location(self, status):
+    def test_redirect_is_an_error_with_the_location(self, status):
         error = failure(status, location="https://other.example/apps/3/events")
         assert type(error) is APIError
         assert (error.status, error.maybe_delivered) == (status, False)
@@ -249,7 +251,7 @@ class TestRedirect:
             f"/{SIGNATURE}/{SECRET}",
         ],
     )
-    def test_location_is_quoted_without_its_secrets(self, location):
+    def test_location_of_a_redirect_is_quoted_without_secrets(self, location):
         message = str(failure(302, location=location))
         assert "it redirects to " in message
         assert not any(word in message for word in (KEY, SECRET, SIGNATURE, "me:"))
@@ -276,7 +278,7 @@ class TestPathPrefix:
         assert f"; path_prefix {words}" in message
         assert f"sign_path_prefix must be {not signs}" in message
 
-    def test_other_statuses_say_nothing_of_the_prefix(self):
+    def test_hint_about_the_path_prefix_is_absent_for_other_statuses(self):
         assert "prefix" not in str(failure(403, b"why", options={"path_prefix": "/ws"}))
 
 
@@ -305,7 +307,7 @@ class TestClock:
         assert str(failure(401, b"why", date=date)).endswith("status 401: why")
 
     @pytest.mark.parametrize("date", [None, "", "yesterday", "Mon, 99 Foo 2020 99:99:99 GMT"])
-    def test_date_that_says_nothing_is_left_out(self, date):
+    def test_unreadable_date_adds_no_hint_about_the_clock(self, date):
         assert str(failure(401, b"why", date=date)).endswith("status 401: why")
 
     def test_difference_is_not_told_with_other_errors(self):
@@ -341,7 +343,7 @@ class TestRetryAfter:
             ("\N{SUPERSCRIPT TWO}", None),
         ],
     )
-    def test_is_a_number_of_seconds(self, text, seconds):
+    def test_retry_after_is_a_number_of_seconds(self, text, seconds):
         assert parse_retry_after(ApiReply(429, b"", retry_after=text, now=NOW)) == seconds
 
     def test_or_a_date_by_the_clock_of_the_server(self):
@@ -368,22 +370,22 @@ class TestRetryAfter:
             "Sun Nov  6 08:49:37 1994",
         ],
     )
-    def test_each_form_of_an_http_date_is_in_utc(self, text):
+    def test_retry_after_reads_each_form_of_an_http_date_in_utc(self, text):
         reply = ApiReply(429, b"", retry_after=text, now=784_111_777.0 - 5)
         assert parse_retry_after(reply) == 5.0
 
     @given(st.text() | st.from_regex(r"\A\w{3}, \d+ (Jan|Feb) \d+ \d+:\d+:\d+ [-+]?\w+\Z"))
-    def test_any_text_is_seconds_or_nothing(self, text):
+    def test_arbitrary_retry_after_is_seconds_or_none(self, text):
         seconds = parse_retry_after(ApiReply(429, b"", date=text, retry_after=text, now=NOW))
         assert seconds is None or seconds >= 0
 
 
 class TestUnpacking:
     @given(st.binary(max_size=2000))
-    def test_gives_what_was_packed(self, body):
+    def test_unpacked_body_is_the_packed_text(self, body):
         assert unpack(gzip.compress(body)) == body
 
-    def test_nothing_is_nothing(self):
+    def test_unpacked_empty_body_is_empty(self):
         assert unpack(b"") == b""
 
     @pytest.mark.parametrize("limit", [1, MAX_REPLY_BYTES, MAX_REPLY_BYTES + 1])
@@ -396,14 +398,14 @@ class TestUnpacking:
         )
 
     @given(st.binary(min_size=1, max_size=200), st.data())
-    def test_a_part_of_it_is_refused(self, body, data):
+    def test_truncated_gzip_body_is_refused(self, body, data):
         packed = gzip.compress(body)
         part = packed[: data.draw(st.integers(1, len(packed) - 1))]
         with pytest.raises(UnpackingError, match="not all of the gzip"):
             unpack(part)
 
     @pytest.mark.parametrize("body", [b"{}", b"<html>", b"\x1f\x8bnot so"])
-    def test_what_is_no_gzip_is_refused(self, body):
+    def test_body_that_is_no_gzip_is_refused(self, body):
         with pytest.raises(UnpackingError, match="not the gzip"):
             unpack(body)
 

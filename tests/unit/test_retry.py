@@ -26,7 +26,7 @@ REFUSED = HTTPError("refused", transient=True)
 
 @pytest.mark.parametrize("sent", [True, False])
 @pytest.mark.parametrize("status", [None, 200, 302, 404, 429, 500])
-def test_query_delivers_nothing(sent, status):
+def test_failed_query_was_not_delivered(sent, status):
     assert may_have_been_delivered("GET", sent=sent, status=status) is False
 
 
@@ -82,7 +82,7 @@ def test_lasting_failure_is_not_retried(error, unsafe):
     assert RetryPolicy(unsafe=unsafe).delay(0, error) is None
 
 
-def test_what_may_have_been_delivered_is_retried_only_if_asked_for():
+def test_post_that_may_have_been_delivered_is_retried_only_with_unsafe():
     assert RetryPolicy().delay(0, LOST) is None
     assert RetryPolicy(unsafe=True).delay(0, LOST) is not None
 
@@ -104,7 +104,7 @@ def test_delay_doubles_up_to_the_longest(retries, longest):
     assert longest * 0.9 < max(delays) <= longest
 
 
-def test_no_delay_at_all_is_possible():
+def test_initial_delay_of_zero_gives_no_delay():
     assert RetryPolicy(initial_delay=0).delay(2, REFUSED) == 0
 
 

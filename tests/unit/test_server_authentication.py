@@ -52,7 +52,7 @@ def test_the_worked_example_of_the_documentation_is_authentic() -> None:
         ({"signed": {"another": "x"}}, "signature"),
     ],
 )
-def test_what_is_not_authentic_is_refused(
+def test_request_with_a_bad_signature_is_refused(
     client: Client, options: dict[str, Any], word: str
 ) -> None:
     reply = client.post("/events", EVENT, **options)
@@ -71,20 +71,22 @@ def test_the_clocks_may_differ_by_ten_minutes(client: Client, offset: int) -> No
     assert client.post("/events", EVENT, timestamp=WALL + offset).status == 200
 
 
-def test_without_any_auth_it_says_what_is_missing(client: Client) -> None:
+def test_request_without_parameters_is_refused_with_the_missing_parameter(
+    client: Client,
+) -> None:
     reply = client.send("POST", "/apps/3/events", "", json.dumps(EVENT).encode())
     assert reply.status == 401
     assert b"auth_key" in reply.body
 
 
-def test_a_post_with_a_body_needs_its_md5(client: Client) -> None:
+def test_post_without_body_md5_is_refused(client: Client) -> None:
     params = signing.signed_params(KEY, SECRET, "POST", "/apps/3/events", {}, None, int(WALL))
     reply = client.send("POST", "/apps/3/events", urlencode(params), json.dumps(EVENT).encode())
     assert reply.status == 401
     assert b"body_md5 is missing" in reply.body
 
 
-def test_a_get_may_have_the_md5_of_nothing(client: Client) -> None:
+def test_get_with_the_md5_of_an_empty_body_is_accepted(client: Client) -> None:
     params = signing.signed_params(KEY, SECRET, "GET", "/apps/3/channels", {}, b"", int(WALL))
     assert params["body_md5"] == "d41d8cd98f00b204e9800998ecf8427e"
     assert client.send("GET", "/apps/3/channels", urlencode(params)).status == 200
@@ -103,7 +105,7 @@ def test_names_are_signed_in_lower_case(client: Client) -> None:
     assert json.loads(reply.body) == {"channels": {"a": {"subscription_count": 1}}}
 
 
-def test_the_path_is_signed_as_it_was_sent(client: Client) -> None:
+def test_signature_covers_the_path_as_it_was_sent(client: Client) -> None:
     client.browser.subscribe("a=b")
     for path in ("/channels/a=b", "/channels/a%3Db", "/channels/a%3db"):
         assert client.get(path) == {"occupied": True}

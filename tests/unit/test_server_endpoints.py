@@ -58,7 +58,7 @@ def test_unknown_paths_and_apps_are_not_found(client: Client, path: str) -> None
         ("GET", "/apps/3/users/u/terminate_connections", "POST"),
     ],
 )
-def test_another_method_is_refused(client: Client, method: str, path: str, allow: str) -> None:
+def test_wrong_method_is_refused(client: Client, method: str, path: str, allow: str) -> None:
     reply = client.call(method, path)
     assert (reply.status, reply.headers) == (405, {"Allow": allow})
 
@@ -94,7 +94,7 @@ def test_websocket_path_without_upgrade_is_426_and_blames_the_proxy(client: Clie
         ("/other/3/channels", ""),
     ],
 )
-def test_who_watches_is_told_whose_request_was_refused(
+def test_observer_is_told_the_app_of_a_refused_request(
     client: Client, path: str, app_id: str
 ) -> None:
     reply = client.send("GET", path, "auth_key=x")
@@ -153,7 +153,7 @@ def test_a_channel_tells_of_itself(client: Client) -> None:
     }
 
 
-def test_a_cache_channel_tells_of_its_event(client: Client) -> None:
+def test_cache_channel_query_has_the_last_event(client: Client) -> None:
     assert client.get("/channels/cache-a", info="cache") == {"occupied": False}
     client.post("/events", {**EVENT, "channels": ["cache-a"]})
     client.driver.now += 60
@@ -186,7 +186,7 @@ def test_the_users_of_a_presence_channel_are_listed(client: Client) -> None:
         ("/channels", {"info": "cache"}),
     ],
 )
-def test_what_cannot_be_told_is_refused(
+def test_query_for_an_unknown_attribute_is_refused(
     client: Client, path: str, params: dict[str, str]
 ) -> None:
     assert client.call("GET", f"/apps/3{path}", **params).status == 400
@@ -214,7 +214,9 @@ def test_a_user_needs_an_id(client: Client) -> None:
     st.text(max_size=30),
     st.binary(max_size=30),
 )
-def test_no_request_is_too_strange(method: str, path: str, query: str, body: bytes) -> None:
+def test_arbitrary_request_never_raises_in_the_endpoints(
+    method: str, path: str, query: str, body: bytes
+) -> None:
     client = Client()
     for prefix in ("", "/apps/3/", "/apps/3/channels/"):
         reply = client.send(method, prefix + path, query, body)
@@ -234,7 +236,7 @@ def test_no_request_is_too_strange(method: str, path: str, query: str, body: byt
         max_leaves=10,
     ).map(lambda value: json.dumps(value).encode())
 )
-def test_no_authentic_body_is_too_strange(body: bytes) -> None:
+def test_arbitrary_authentic_body_never_raises_in_the_endpoints(body: bytes) -> None:
     client = Client()
     for path in ("/events", "/batch_events"):
         assert client.post(path, body).status in (200, 400)

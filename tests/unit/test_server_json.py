@@ -13,7 +13,7 @@ from txpusher.server._core.json import dump_bytes, load_object, loads
 
 
 @pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", "[1e999]", "", "{", b"\xff"])
-def test_what_is_no_strict_json_is_refused(text: str | bytes) -> None:
+def test_text_that_is_no_strict_json_is_refused(text: str | bytes) -> None:
     with pytest.raises(ValueError):
         loads(text)
 
@@ -60,6 +60,6 @@ def test_any_text_can_be_written_and_read(text: str) -> None:
     assert json.loads(dump_bytes([text]).decode("utf-8")) == [text]
 
 
-def test_text_is_kept_as_it_is() -> None:
+def test_json_text_is_kept_unescaped() -> None:
     assert dump_bytes({"ü": [1, "a"]}) == '{"ü":[1,"a"]}'.encode()
     assert dump_bytes("\ud800") == b'"\\ud800"'

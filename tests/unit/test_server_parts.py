@@ -192,7 +192,7 @@ def test_events_of_one_round_go_to_a_large_audience_in_one_write() -> None:
     assert peers[0].writes == [b"123", b"4"]
 
 
-def test_the_order_is_kept_between_audiences() -> None:
+def test_order_of_events_is_kept_between_audiences() -> None:
     clock = Clock()
     outbox = Outbox(clock)
     peers: Any = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
@@ -206,7 +206,7 @@ def test_the_order_is_kept_between_audiences() -> None:
     assert b"".join(peers[1].writes) == b"124"
 
 
-def test_what_gathers_is_bounded() -> None:
+def test_outbox_is_bounded() -> None:
     clock = Clock()
     outbox = Outbox(clock)
     peers: Any = Audience([Peer() for _ in range(LARGE_AUDIENCE)])
@@ -215,7 +215,7 @@ def test_what_gathers_is_bounded() -> None:
     assert [len(write) for write in peers[0].writes] == [MAX_BYTES]
 
 
-def test_a_stopped_outbox_has_sent_all_and_leaves_nothing() -> None:
+def test_stopped_outbox_has_sent_every_event_and_leaves_no_timer() -> None:
     clock = Clock()
     outbox = Outbox(clock)
     peers: Any = Audience([Peer() for _ in range(LARGE_AUDIENCE)])

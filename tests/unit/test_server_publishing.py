@@ -45,7 +45,7 @@ def test_the_sender_may_be_left_out(client: Client) -> None:
     assert client.events == []
 
 
-def test_no_socket_id_may_be_null(client: Client) -> None:
+def test_socket_id_of_an_event_may_be_null(client: Client) -> None:
     assert client.post("/events", {**EVENT, "socket_id": None, "info": None}).status == 200
 
 
@@ -198,7 +198,7 @@ def test_a_repeated_key_gets_the_first_reply_and_is_not_delivered_again(client: 
     assert client.events == ["d", "d"]
 
 
-def test_other_keys_and_no_key_are_delivered(client: Client) -> None:
+def test_events_with_another_idempotency_key_or_none_are_delivered(client: Client) -> None:
     for key in ("k1", "k2", None, None):
         client.post("/events", EVENT, key=key)
     assert len(client.events) == 4
@@ -215,7 +215,7 @@ def test_a_repeated_key_must_be_authentic(client: Client) -> None:
     assert client.post("/events", EVENT, key="k", secret="wrong").status == 401
 
 
-def test_queries_are_answered_anew_whatever_their_key(client: Client) -> None:
+def test_query_with_a_repeated_idempotency_key_is_answered_anew(client: Client) -> None:
     def count() -> Any:
         reply = client.call("GET", "/apps/3/channels/a", key="k", info="subscription_count")
         return json.loads(reply.body)["subscription_count"]
@@ -230,7 +230,7 @@ def test_a_key_has_a_length(client: Client, key: str) -> None:
     assert client.post("/events", EVENT, key=key).status == 400
 
 
-def test_the_same_key_of_two_apps_is_two_keys() -> None:
+def test_idempotency_keys_of_two_apps_are_distinct() -> None:
     hub = Hub([App("1", "k1", SECRET), App("2", "k2", SECRET)])
     endpoints = Endpoints(hub)
     body = json.dumps(EVENT).encode()

@@ -62,7 +62,7 @@ def test_request_is_signed_over_sorted_lower_case_names():
     )
 
 
-def test_values_and_path_are_signed_as_they_are():
+def test_values_and_path_are_signed_unescaped():
     signature = signing.request_signature("sécret", "GET", "/a%20b", {"info": "É,&= %"})
     assert signature == hmac_of("GET\n/a%20b\ninfo=É,&= %", "sécret")
 

@@ -54,19 +54,19 @@ for _name in Name:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_operation_takes_them(name):
+def test_operation_takes_subclasses_of_str(name):
     api = make_api()
     built, plain = CALLS[name](api, Name), CALLS[name](api, Plain)
     assert built == plain
     assert repr(built) == repr(plain)
 
 
-def test_channel_of_an_event_is_that_of_the_others():
+def test_trigger_takes_subclasses_of_str():
     request = make_api().trigger(Name.CHANNEL, Name.EVENT, Name.USER)
     assert body_of(request) == {"name": "happened", "channels": ["presence-a"], "data": "alice"}
 
 
-def test_settings_take_them():
+def test_settings_take_subclasses_of_str():
     config = Config(Name.USER, Name.KEY, Name.SECRET, cluster=Name.CLUSTER, retry=RetryPolicy())
     assert (config.app_id, config.host) == ("alice", "api-eu.pusher.com")
     assert config.app_path == "/apps/alice"

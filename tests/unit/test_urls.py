@@ -58,7 +58,7 @@ def test_url_has_the_settings(url, settings):
         ("//a/apps/3", "/a"),
     ],
 )
-def test_what_stands_before_apps_is_the_path_prefix(path, prefix):
+def test_path_before_apps_is_the_path_prefix(path, prefix):
     assert Config.from_url(f"https://k:s@h{path}").path_prefix == prefix
 
 
@@ -76,7 +76,7 @@ def test_options_win_over_the_url(make):
 
 
 @given(IDENTIFIERS, IDENTIFIERS, IDENTIFIERS, st.booleans(), st.integers(1, 65535))
-def test_any_app_survives_the_way_through_a_url(app_id, key, secret, use_tls, port):
+def test_app_settings_survive_the_way_through_a_url(app_id, key, secret, use_tls, port):
     config = Config(app_id, key, secret, host="h", use_tls=use_tls, port=port)
     parts = [quote(text, safe="") for text in (key, secret, app_id)]
     url = "{}://{}:{}@{}/apps/{}".format(config.scheme, *parts[:2], config.netloc, parts[2])
@@ -159,7 +159,7 @@ def test_malformed_url_is_refused_with_the_reason_and_without_the_secret(url, wh
         ]
     ),
 )
-def test_no_refusal_of_a_url_holds_the_secret(secret, url):
+def test_refusal_of_a_url_holds_no_secret(secret, url):
     with pytest.raises(ConfigurationError) as caught:
         Pusher.from_url(url.format(secret))
     assert secret not in f"{caught.value!r}"
@@ -174,7 +174,7 @@ class TestEnvironment:
         config = getattr(made, "config", made)
         assert (config.app_id, config.host, config.timeout) == ("3", "example.com", 1)
 
-    def test_another_variable_can_be_read(self, monkeypatch):
+    def test_from_env_reads_another_variable(self, monkeypatch):
         monkeypatch.setenv("OTHER_URL", URL)
         assert Config.from_env("OTHER_URL") == Config.from_url(URL)
 

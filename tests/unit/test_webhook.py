@@ -127,7 +127,7 @@ class TestReading:
         assert hook(body).is_valid is True
         assert reading(hook(body), "time").endswith(": its time_ms is not a time")
 
-    def test_no_events_is_a_list_too(self):
+    def test_webhook_without_events_has_an_empty_list(self):
         assert hook(b'{"events":[],"time_ms":0}').events == []
 
     def test_body_is_read_by_the_configured_decoder(self):
@@ -139,7 +139,7 @@ class TestReading:
 
 class TestValidity:
     @given(st.binary())
-    def test_any_body_with_its_signature_is_valid(self, body):
+    def test_arbitrary_body_with_its_signature_is_valid(self, body):
         assert hook(body).is_valid is True
         assert hook(body, signature=signature_of(body + b"x")).is_valid is False
 
@@ -147,7 +147,7 @@ class TestValidity:
     def test_body_may_be_text(self, text):
         assert hook(text, signature=signature_of(text.encode())).is_valid is True
 
-    def test_missing_body_is_an_empty_one(self):
+    def test_missing_body_is_an_empty_body(self):
         assert (
             hook(b"").is_valid is pusher.webhook(key=KEY, signature=signature_of(b"")).is_valid
         )
@@ -169,7 +169,7 @@ class TestValidity:
     def test_wrong_key_is_not_valid(self, key):
         assert hook(key=key).is_valid is False
 
-    def test_other_tokens_are_accepted_where_given(self):
+    def test_extra_tokens_are_accepted(self):
         options = {"key": OLD[0], "signature": signature_of(BODY, OLD[1])}
         assert hook(**options, extra_tokens=[("x", "y"), OLD]).events == EVENTS
         assert hook(**options).is_valid is False
@@ -180,7 +180,7 @@ class TestValidity:
             received = hook(signature=signature_of(BODY, secret), extra_tokens=iter(tokens))
             assert received.is_valid is True
 
-    def test_secret_of_another_key_is_not_enough(self):
+    def test_secret_of_another_key_is_refused(self):
         signature = signature_of(BODY, OLD[1])
         assert hook(signature=signature, extra_tokens=[OLD]).is_valid is False
 
@@ -208,13 +208,13 @@ class TestValidity:
         assert hook().is_valid is True
         assert logged == []
 
-    def test_repr_says_whether_it_is_valid_and_quotes_nothing(self):
+    def test_repr_says_whether_the_webhook_is_valid_and_quotes_nothing(self):
         assert repr(hook(b"{}")) == "<WebHook valid, 2 bytes>"
         assert repr(hook(b"{}", signature="00")) == "<WebHook invalid, 2 bytes>"
 
 
 class TestRequest:
-    def test_headers_and_body_are_taken_from_it(self):
+    def test_headers_and_body_are_taken_from_the_request(self):
         received = pusher.webhook(request_with())
         assert received.events == EVENTS
         assert (received.key, received.signature) == (KEY, signature_of(BODY))
@@ -224,7 +224,7 @@ class TestRequest:
         request.content.read()
         assert pusher.webhook(request).is_valid is True
 
-    def test_its_media_type_counts(self):
+    def test_media_type_of_the_request_counts(self):
         request = request_with(Content_Type="text/plain")
         assert "not 'text/plain'" in reading(pusher.webhook(request))
 
@@ -243,7 +243,7 @@ class TestRequest:
         request = request_with(Content_Type=b"\xff")
         assert "media type" in reading(pusher.webhook(request))
 
-    def test_what_is_given_by_name_wins(self):
+    def test_argument_given_by_name_wins_over_the_request(self):
         body = b'{"time_ms":1,"events":[]}'
         received = pusher.webhook(
             request_with(),
@@ -268,11 +268,11 @@ class TestParts:
         assert (received.key, received.signature) == (KEY, signature_of(BODY))
 
     @pytest.mark.parametrize("body", [bytearray(BODY), memoryview(BODY), BODY.decode()])
-    def test_body_of_another_kind(self, body):
+    def test_body_may_be_any_bytes_or_text(self, body):
         assert hook(body, signature=signature_of(BODY)).events == EVENTS
 
     @pytest.mark.parametrize("part", ["key", "signature", "content_type", "body"])
-    def test_others_are_refused_by_name(self, part):
+    def test_part_of_another_type_is_refused_by_its_name(self, part):
         with pytest.raises(InvalidRequestError) as caught:
             hook(**{"signature": signature_of(BODY), part: 7})
         exactly = ", exactly as received" if part == "body" else ""
@@ -281,7 +281,7 @@ class TestParts:
         )
 
     @pytest.mark.parametrize("part", ["key", "signature"])
-    def test_empty_part_is_one_that_is_missing(self, part):
+    def test_empty_part_of_a_webhook_is_a_missing_part(self, part):
         received = hook(**{part: ""})
         assert not received.is_valid
         # It does not fall back on that of the request either.
@@ -539,7 +539,7 @@ class TestExtraTokens:
             [OLD, ("", "")],
         ],
     )
-    def test_what_is_no_pair_of_texts_is_refused_and_not_quoted(self, tokens):
+    def test_extra_token_that_is_no_pair_of_texts_is_refused_and_not_quoted(self, tokens):
         with pytest.raises(InvalidRequestError) as caught:
             hook(extra_tokens=tokens)
         assert str(caught.value).startswith("extra_tokens must be pairs of a key and a secret")
