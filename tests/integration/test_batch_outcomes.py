@@ -30,7 +30,7 @@ UNSAFE = RetryPolicy(max_retries=1, initial_delay=0.001, unsafe=True)
 
 
 @pytest_twisted.ensureDeferred
-async def test_all_arguments_reach_the_wire(serve, connect):
+async def test_arguments_of_publisher_trigger_reach_the_wire(serve, connect):
     server = serve(answering(OK))
     publisher = BatchPublisher(connect(server))
     publisher.trigger("a", "plain", {"x": 1})
@@ -103,7 +103,9 @@ class TestParts:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_each_is_that_of_its_event_or_empty(self, outcomes, log, value, parts):
+    async def test_part_of_the_reply_is_that_of_its_event_or_empty(
+        self, outcomes, log, value, parts
+    ):
         expected = [{} if part is None else {"user_count": part} for part in parts]
         assert await outcomes(value) == expected
         assert self.warnings(log) == []
@@ -139,7 +141,9 @@ class TestParts:
 
 class TestErrors:
     @pytest_twisted.ensureDeferred
-    async def test_each_has_cause_and_traceback_and_shares_neither(self, serve, connect):
+    async def test_error_of_each_event_has_a_cause_and_traceback_of_its_own(
+        self, serve, connect
+    ):
         server = serve(answering(OK, reply(200, "not JSON")))
         publisher = BatchPublisher(connect(server))
         publisher.trigger("first", "e", "d")
@@ -162,7 +166,7 @@ class TestErrors:
         assert other.original_error is other.__cause__
 
     @pytest_twisted.ensureDeferred
-    async def test_one_without_a_cause_has_none(self, serve, connect):
+    async def test_error_without_a_cause_stays_without_a_cause(self, serve, connect):
         publisher = BatchPublisher(connect(serve(answering(reply(403)))))
         error = await error_of(publisher.trigger("c", "e", "d"), ForbiddenError)
         assert error.__cause__ is error.__context__ is None
@@ -190,7 +194,7 @@ class TestErrors:
         assert error.maybe_delivered is False
 
     @pytest_twisted.ensureDeferred
-    async def test_nor_where_a_part_fails_in_another_way(self, serve, connect):
+    async def test_error_of_a_failed_part_has_no_foreign_cause(self, serve, connect):
         server = serve(answering(OK, reply(500), reply(400), reply(401)))
         publisher = BatchPublisher(connect(server, retry=UNSAFE))
         publisher.trigger("first", "e", "d")
@@ -205,7 +209,7 @@ class TestSettling:
 
     @pytest.mark.parametrize("wait", ["flush", "close"])
     @pytest_twisted.ensureDeferred
-    async def test_a_cancelled_one_is(self, serve, connect, wait):
+    async def test_cancelled_event_is_settled(self, serve, connect, wait):
         publisher = BatchPublisher(connect(serve(never_answer)))
         order = []
         event = publisher.trigger("c", "e", "d")
@@ -216,7 +220,7 @@ class TestSettling:
         assert order == ["event", wait]
 
     @pytest_twisted.ensureDeferred
-    async def test_a_flush_waits_for_an_earlier_one(self, serve, connect):
+    async def test_flush_fires_after_an_earlier_flush(self, serve, connect):
         gate = Gate()
         publisher = BatchPublisher(connect(serve(gate)))
         order = []

@@ -190,7 +190,7 @@ async def test_a_batch_is_retried_as_one_event_would_be(server):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_surplus_over_max_pending_fails_and_nothing_else(server):
+async def test_surplus_over_max_pending_alone_fails(server):
     publisher = BatchPublisher(client(server), max_pending=5)
     server.hold()
     events = [publisher.trigger("c", f"e{number}", 1) for number in range(8)]
@@ -210,7 +210,7 @@ async def test_events_above_max_pending_of_the_client_wait_their_turn(server):
 
 
 @pytest_twisted.ensureDeferred
-async def test_cancelling_leaves_the_companions_alone(server):
+async def test_cancelled_event_leaves_its_companions_alone(server):
     server.hold()
     publisher = BatchPublisher(client(server, max_connections=1))
     first = publisher.trigger("c", "e0", 1)
@@ -227,7 +227,7 @@ async def test_cancelling_leaves_the_companions_alone(server):
 
 
 @pytest_twisted.ensureDeferred
-async def test_flush_waits_for_what_was_before_it_and_not_for_what_came_after(server):
+async def test_flush_waits_for_earlier_events_and_not_for_later_events(server):
     server.hold()
     publisher = BatchPublisher(client(server, max_connections=1))
     publisher.trigger("c", "before", 1)
@@ -260,7 +260,7 @@ async def test_flush_fires_when_the_last_event_is_cancelled(server):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_closed_publisher_sends_what_it_has_and_takes_no_more(server):
+async def test_closed_publisher_sends_its_events_and_takes_no_more(server):
     pusher = client(server)
     publisher = BatchPublisher(pusher)
     events = [publisher.trigger("c", f"e{number}", 1) for number in range(15)]
@@ -271,7 +271,7 @@ async def test_a_closed_publisher_sends_what_it_has_and_takes_no_more(server):
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_is_closed_at_the_end_of_async_with(server):
+async def test_publisher_is_closed_at_the_end_of_async_with(server):
     async with BatchPublisher(client(server)) as publisher:
         assert isinstance(publisher, BatchPublisher)
         event = publisher.trigger("c", "e", 1)
@@ -354,7 +354,7 @@ def test_bad_settings_are_refused(name, value, kind):
 
 
 @pytest.mark.parametrize("kind", [BatchPublisher, BlockingBatchPublisher])
-def test_what_holds_where_nothing_is_said(kind):
+def test_publisher_has_its_documented_defaults(kind):
     parameters = inspect.signature(kind).parameters
     assert (parameters["max_pending"].default, parameters["ordered"].default) == (100_000, True)
 

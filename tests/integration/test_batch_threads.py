@@ -71,7 +71,7 @@ class TestInTheCallersThread:
         assert await within(deferToThread(work)) == {}
 
     @pytest_twisted.ensureDeferred
-    async def test_what_is_changed_after_submit_goes_out_as_it_was(self, serve, publishing):
+    async def test_data_changed_after_submit_is_sent_as_it_was(self, serve, publishing):
         server = serve(answering(OK))
         publisher = publishing(server)
 
@@ -86,7 +86,7 @@ class TestInTheCallersThread:
         assert event["data"] == '{"price":1}'
 
     @pytest.mark.parametrize("method", ["submit", "trigger", "flush", "close"])
-    def test_in_the_reactors_a_call_is_refused(self, serve, publishing, method):
+    def test_call_in_the_reactors_thread_is_refused(self, serve, publishing, method):
         server = serve(answering(OK))
         arguments = ["no such name", "e", "d"] if method in ("submit", "trigger") else []
         with pytest.raises(BlockingCallError, match="reactor thread"):
@@ -97,7 +97,9 @@ class TestInTheCallersThread:
 class TestArguments:
     @pytest.mark.parametrize("method", ["submit", "trigger"])
     @pytest_twisted.ensureDeferred
-    async def test_all_of_them_reach_the_wire(self, serve, publishing, method):
+    async def test_arguments_of_blocking_publisher_reach_the_wire(
+        self, serve, publishing, method
+    ):
         server = serve(answering(reply(200, '{"batch": [{"user_count": 3}]}')))
         call = getattr(publishing(server), method)
 
@@ -125,9 +127,7 @@ class TestArguments:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_a_refused_one_arrives_in_the_future(
-        self, serve, publishing, arguments, kind
-    ):
+    async def test_refused_argument_fails_the_future(self, serve, publishing, arguments, kind):
         server = serve(answering(OK))
         publisher = publishing(server)
         future = await within(deferToThread(publisher.submit, *arguments))
@@ -137,7 +137,7 @@ class TestArguments:
         assert server.connections == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_max_pending_is_that_of_the_publisher(self, serve, publishing):
+    async def test_max_pending_is_passed_to_the_publisher(self, serve, publishing):
         gate = Gate()
         publisher = publishing(serve(gate), max_pending=2, max_connections=1)
 
@@ -152,7 +152,7 @@ class TestArguments:
 
     @pytest.mark.parametrize(("ordered", "at_a_time"), [(True, 1), (False, 3)])
     @pytest_twisted.ensureDeferred
-    async def test_ordered_is_that_of_the_publisher(
+    async def test_ordered_is_passed_to_the_publisher(
         self, serve, publishing, ordered, at_a_time
     ):
         gate = Gate()
@@ -170,7 +170,7 @@ class TestArguments:
 
 class TestFutures:
     @pytest_twisted.ensureDeferred
-    async def test_one_cannot_be_cancelled(self, serve, publishing):
+    async def test_future_of_an_event_cannot_be_cancelled(self, serve, publishing):
         gate = Gate()
         publisher = publishing(serve(gate))
         future = await within(deferToThread(publisher.submit, "c", "e", "d"))
@@ -182,7 +182,7 @@ class TestFutures:
         assert refused.cancel() is False
 
     @pytest_twisted.ensureDeferred
-    async def test_the_error_is_that_of_the_event(self, serve, publishing):
+    async def test_future_raises_the_error_of_its_event(self, serve, publishing):
         publisher = publishing(serve(answering(reply(500, "why"))))
         future = await within(deferToThread(publisher.submit, "c", "e", "d"))
         error = await error_of(outcome(future), ServerError)

@@ -26,7 +26,7 @@ def program():
 
 class TestPlainScript:
     @pytest_twisted.ensureDeferred
-    async def test_it_needs_no_reactor_and_ends_by_itself(self, serve, program):
+    async def test_plain_script_needs_no_reactor_and_ends_by_itself(self, serve, program):
         source = """
             blocking = client()
             assert "twisted.internet.reactor" not in sys.modules
@@ -41,7 +41,7 @@ class TestPlainScript:
         assert server.connections == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_it_may_close(self, serve, program):
+    async def test_plain_script_may_close_its_client(self, serve, program):
         source = """
             with client() as blocking:
                 say(trigger(blocking))
@@ -53,7 +53,7 @@ class TestPlainScript:
         assert ended.said() == ["{}", "ClosedError False", "0"]
 
     @pytest_twisted.ensureDeferred
-    async def test_errors_are_raised_as_they_are(self, serve, program):
+    async def test_error_is_raised_with_its_own_class(self, serve, program):
         source = """
             blocking = client(timeout=0.2, retry=RetryPolicy(max_retries=0))
             for _ in range(3):
@@ -77,7 +77,7 @@ class TestPlainScript:
         ]
 
     @pytest_twisted.ensureDeferred
-    async def test_an_error_that_ends_it_has_a_traceback_of_the_call(self, serve, program):
+    async def test_error_that_ends_a_script_has_the_traceback_of_the_call(self, serve, program):
         ended = await program("trigger(client())", serve(answering(reply(403)))).end()
         assert ended.code == 1
         assert ended.errors.startswith("Traceback")
@@ -105,7 +105,7 @@ class TestPlainScript:
         assert server.connections <= 4
 
     @pytest_twisted.ensureDeferred
-    async def test_any_reactor_that_was_installed_does(self, serve, program):
+    async def test_reactor_installed_by_the_script_is_used(self, serve, program):
         source = """
             from twisted.internet import asyncioreactor
             asyncioreactor.install()
@@ -120,7 +120,9 @@ class TestPlainScript:
 class TestBesideAReactor:
     @pytest.mark.parametrize("made", ["client()", "BlockingPusher.wrap(Pusher(**settings()))"])
     @pytest_twisted.ensureDeferred
-    async def test_workers_call_while_it_runs_in_the_main_thread(self, serve, program, made):
+    async def test_workers_call_while_the_reactor_runs_in_the_main_thread(
+        self, serve, program, made
+    ):
         source = f"""
             from twisted.internet import defer, reactor, threads
             blocking = {made}
@@ -148,7 +150,7 @@ class TestBesideAReactor:
         assert (await program(source, serve(answering(OK))).end()).said() == ["{}", "{}"]
 
     @pytest_twisted.ensureDeferred
-    async def test_before_crochets_setup(self, serve, program):
+    async def test_call_before_the_applications_crochet_setup_works(self, serve, program):
         source = """
             say(trigger(client()))
             import crochet
@@ -196,7 +198,7 @@ class TestBesideAReactor:
 
 class TestRefused:
     @pytest_twisted.ensureDeferred
-    async def test_in_the_reactor_thread(self, serve, program):
+    async def test_call_in_the_reactor_thread_is_refused(self, serve, program):
         source = """
             from twisted.internet import reactor
             def work():
@@ -211,7 +213,7 @@ class TestRefused:
         assert server.connections == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_in_the_thread_of_crochets_reactor(self, serve, program):
+    async def test_call_in_the_thread_of_crochets_reactor_is_refused(self, serve, program):
         source = """
             import crochet
             blocking = client()
@@ -222,7 +224,9 @@ class TestRefused:
         assert ended.said() == ["{}", "BlockingCallError False"]
 
     @pytest_twisted.ensureDeferred
-    async def test_before_the_application_runs_its_reactor(self, serve, program):
+    async def test_call_before_the_application_runs_its_reactor_is_refused(
+        self, serve, program
+    ):
         source = """
             import crochet
             crochet.no_setup()
@@ -233,7 +237,7 @@ class TestRefused:
         assert ended.said() == ["BlockingCallError False"] * 2
 
     @pytest_twisted.ensureDeferred
-    async def test_it_is_a_runtime_error_too(self, serve, program):
+    async def test_refusal_of_a_blocking_call_is_a_runtime_error(self, serve, program):
         source = """
             import crochet
             crochet.no_setup()
@@ -248,7 +252,7 @@ class TestRefused:
 
 class TestStopping:
     @pytest_twisted.ensureDeferred
-    async def test_a_reactor_that_stops_during_a_call_ends_it(self, serve, program):
+    async def test_reactor_that_stops_ends_the_call_in_flight(self, serve, program):
         source = """
             from twisted.internet import reactor
             def work():
@@ -306,7 +310,7 @@ class TestStopping:
         assert server.connections == 2
 
     @pytest_twisted.ensureDeferred
-    async def test_ctrl_c_takes_what_waits_out_of_the_queue(self, serve, program):
+    async def test_ctrl_c_takes_the_waiting_operation_out_of_the_queue(self, serve, program):
         source = """
             blocking = client(timeout=300, max_connections=1)
             holder = threading.Thread(target=attempt, args=(trigger, blocking, "first"))

@@ -57,7 +57,7 @@ def blocking(connect):
 class TestOperations:
     @pytest.mark.parametrize("name", CALLS)
     @pytest_twisted.ensureDeferred
-    async def test_each_returns_what_the_deferred_fires_with(
+    async def test_blocking_operation_returns_the_value_of_the_deferred(
         self, serve, blocking, connect, name
     ):
         call, value = CALLS[name]
@@ -72,7 +72,9 @@ class TestOperations:
 
     @pytest.mark.parametrize("name", CALLS)
     @pytest_twisted.ensureDeferred
-    async def test_each_raises_its_error(self, serve, blocking, name):
+    async def test_blocking_operation_raises_the_error_of_the_deferred(
+        self, serve, blocking, name
+    ):
         call, _ = CALLS[name]
         server = serve(answering(reply(404, "no such app")))
         operation = deferToThread(call, blocking(server))
@@ -84,7 +86,9 @@ class TestOperations:
 
     @pytest.mark.parametrize("name", CALLS)
     @pytest_twisted.ensureDeferred
-    async def test_each_is_refused_in_the_reactor_thread(self, serve, blocking, name):
+    async def test_blocking_operation_is_refused_in_the_reactor_thread(
+        self, serve, blocking, name
+    ):
         call, _ = CALLS[name]
         server = serve(answering(OK))
         with pytest.raises(BlockingCallError, match="reactor thread"):
@@ -131,7 +135,7 @@ class TestArguments:
     """They are read, checked and encoded in the thread that calls."""
 
     @pytest_twisted.ensureDeferred
-    async def test_what_is_bound_to_its_thread_can_be_read(self, serve, blocking):
+    async def test_data_bound_to_the_callers_thread_can_be_encoded(self, serve, blocking):
         def publish():
             rows = sqlite3.connect(":memory:").execute("VALUES ('a'), ('b')")
             return client.trigger_batch(Event("c", "e", row[0]) for row in rows)
@@ -170,7 +174,7 @@ class TestArguments:
         assert set(threads) | {await within(deferToThread(publish))} == set(threads)
         assert len(set(threads)) == 1
 
-    def test_a_refused_one_starts_no_reactor(self):
+    def test_refused_argument_starts_no_reactor(self):
         program = """
             from txpusher import BlockingPusher, InvalidRequestError
             import sys, threading
@@ -192,7 +196,7 @@ class TestArguments:
             [sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=PATIENCE
         )
 
-    def test_what_is_wrapped_is_a_pusher(self):
+    def test_wrap_refuses_value_that_is_no_pusher(self):
         client = BlockingPusher(APP_ID, KEY, SECRET)
         for wrong in (client, None):
             with pytest.raises(ConfigurationError, match="pusher must be a Pusher, not a "):
@@ -202,7 +206,7 @@ class TestArguments:
 class TestWithoutIO:
     """These work in every thread, this one included."""
 
-    def test_they_give_what_the_client_gives(self):
+    def test_operations_without_io_return_the_clients_values(self):
         pusher = Pusher(APP_ID, KEY, SECRET)
         client = BlockingPusher(APP_ID, KEY, SECRET)
         auth = client.authenticate("presence-c", "1.2", {"user_id": "1"})
@@ -212,7 +216,7 @@ class TestWithoutIO:
         assert user == pusher.authenticate_user("1.2", {"id": "1"})
         assert client.webhook(key=KEY, signature="", body=b"{}").is_valid is False
 
-    def test_ways_to_make_one(self, monkeypatch):
+    def test_blocking_pusher_is_made_in_each_documented_way(self, monkeypatch):
         url = f"https://{KEY}:{SECRET}@channels.example:4430/apps/{APP_ID}"
         monkeypatch.setenv("PUSHER_URL", url)
         monkeypatch.setenv("OTHER_URL", url)
@@ -228,7 +232,7 @@ class TestWithoutIO:
             assert repr(client) == "<BlockingPusher app 3 on channels.example:4430>"
         assert repr(BlockingPusher.wrap(pusher)["c"]) == "<BlockingChannel c>"
 
-    def test_what_is_refused(self):
+    def test_bad_settings_and_channel_names_are_refused(self):
         with pytest.raises(ConfigurationError, match="secret"):
             BlockingPusher(APP_ID, KEY, "")
         with pytest.raises(InvalidRequestError):

@@ -27,7 +27,7 @@ def cancel(operation: Deferred) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_queued_one_is_never_sent(serve, connect):
+async def test_cancelled_operation_in_the_queue_is_never_sent(serve, connect):
     gate = []
 
     async def slow(peer):
@@ -49,7 +49,9 @@ async def test_a_queued_one_is_never_sent(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_in_flight_ends_its_connection_and_the_next_goes_on(serve, connect):
+async def test_cancelled_operation_in_flight_ends_its_connection_and_the_next_is_sent(
+    serve, connect
+):
     server = serve(in_turn(never_answer, answering(OK)))
     pusher = connect(server, max_connections=1)
     first, second = (pusher.trigger("c", "e", "d") for _ in range(2))
@@ -67,7 +69,7 @@ async def test_one_in_flight_ends_its_connection_and_the_next_goes_on(serve, con
     "sent", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"]
 )
 @pytest_twisted.ensureDeferred
-async def test_one_whose_reply_is_being_read(serve, connect, sent):
+async def test_cancelled_operation_ends_while_its_reply_is_read(serve, connect, sent):
     async def stall(peer):
         await peer.request()
         peer.send(sent)
@@ -85,7 +87,7 @@ async def test_one_whose_reply_is_being_read(serve, connect, sent):
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_that_is_connecting(connect):
+async def test_cancelled_operation_ends_while_connecting(connect):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -108,7 +110,7 @@ async def test_one_that_is_connecting(connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_that_shakes_hands(serve, connect):
+async def test_cancelled_operation_ends_during_the_tls_handshake(serve, connect):
     async def silent(peer):
         await peer.stall()
 
@@ -122,7 +124,7 @@ async def test_one_that_shakes_hands(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_that_looks_a_name_up(serve, connect):
+async def test_cancelled_operation_ends_while_looking_up_a_name(serve, connect):
     server = serve(answering(OK))
     pusher = connect(server, host="localhost", max_connections=1)
     cancel(pusher.trigger("c", "e", "cancelled"))
@@ -131,7 +133,7 @@ async def test_one_that_looks_a_name_up(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_one_that_waits_to_be_repeated(serve, connect):
+async def test_cancelled_operation_ends_while_waiting_to_retry(serve, connect):
     server = serve(answering(reply(429, "", "Retry-After: 30")))
     pusher = connect(server)
     operation = pusher.trigger("c", "e", "d")
@@ -144,7 +146,7 @@ async def test_one_that_waits_to_be_repeated(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_all_at_once(serve, connect):
+async def test_cancelling_every_operation_at_once_ends_every_operation(serve, connect):
     server = serve(never_answer)
     pusher = connect(server, max_connections=4)
     operations = [pusher.trigger("c", "e", str(number)) for number in range(100)]
@@ -158,7 +160,7 @@ async def test_all_at_once(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_limit_on_the_wait_of_ones_own(serve, connect):
+async def test_timeout_added_by_the_caller_cancels_the_operation(serve, connect):
     from twisted.internet import reactor
 
     server = serve(never_answer)
@@ -169,7 +171,7 @@ async def test_a_limit_on_the_wait_of_ones_own(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_cancelling_twice_or_too_late_does_nothing(serve, connect):
+async def test_second_or_late_cancel_does_nothing(serve, connect):
     server = serve(answering(OK))
     pusher = connect(server)
     operation = pusher.trigger("c", "e", "d")
@@ -189,7 +191,9 @@ class TestFromTheHook:
     """A program may give up on hearing of an attempt."""
 
     @pytest_twisted.ensureDeferred
-    async def test_after_a_success(self, serve, connect, log):
+    async def test_operation_cancelled_from_the_hook_after_a_success_is_cancelled(
+        self, serve, connect, log
+    ):
         server = serve(answering(OK))
         pusher = connect(server, on_attempt=lambda attempt: operation.cancel())
         operation = pusher.trigger("c", "e", "d")
@@ -200,7 +204,9 @@ class TestFromTheHook:
         assert pusher.stats.in_flight == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_before_a_retry(self, serve, connect, log):
+    async def test_operation_cancelled_from_the_hook_before_a_retry_is_cancelled(
+        self, serve, connect, log
+    ):
         seen: list[Attempt] = []
 
         def give_up(attempt: Attempt) -> None:

@@ -160,7 +160,7 @@ def test_a_port_in_use_is_one_line(serving: Serving) -> None:
         (("serve", "--webhook", "nonsense"), 1, "webhooks"),
     ],
 )
-def test_what_makes_no_sense_is_told(
+def test_bad_arguments_are_told_in_one_line(
     arguments: tuple[str, ...], code: int, word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
@@ -264,7 +264,7 @@ def test_serve_ends_quietly_once_nobody_reads_what_it_prints(serving: Serving) -
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [("serve", "--port", "0"), ("demo",)])
-def test_what_cannot_be_written_is_one_line(arguments: tuple[str, ...]) -> None:
+def test_output_that_cannot_be_written_is_one_line(arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [*TXPUSHER, *arguments],
@@ -279,7 +279,7 @@ def test_what_cannot_be_written_is_one_line(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "demo"])
-def test_without_an_output_nothing_begins(command: str) -> None:
+def test_command_without_an_output_begins_nothing(command: str) -> None:
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *TXPUSHER, command],
         stderr=subprocess.PIPE,
@@ -355,7 +355,7 @@ async def test_a_demo_that_cannot_publish_fails(
 
 
 @pytest.mark.parametrize("module", ["wsproto", "nacl"])
-def test_what_is_not_installed_is_named(
+def test_missing_package_is_named(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(cli, "find_spec", lambda name: None if name == module else object())

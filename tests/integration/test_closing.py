@@ -39,7 +39,7 @@ class Gate:
 
 
 @pytest_twisted.ensureDeferred
-async def test_work_in_flight_ends_first_and_what_waits_fails(serve, connect):
+async def test_close_lets_work_in_flight_end_and_fails_waiting_operations(serve, connect):
     gate = Gate()
     server = serve(gate)
     pusher = connect(server, max_connections=2)
@@ -66,7 +66,7 @@ async def test_work_in_flight_ends_first_and_what_waits_fails(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_fires_when_idle_connections_are_closed(serve, connect):
+async def test_close_fires_when_idle_connections_are_closed(serve, connect):
     server = serve(answering(OK))
     pusher = connect(server, max_connections=3)
     before = len(timers())
@@ -128,7 +128,7 @@ async def test_closing_more_than_once_is_fine(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_waits_to_be_repeated_fails(serve, connect):
+async def test_close_fails_operation_that_waits_to_retry(serve, connect):
     server = serve(answering(reply(429, "", "Retry-After: 30")))
     pusher = connect(server)
     before = len(timers())
@@ -142,7 +142,7 @@ async def test_what_waits_to_be_repeated_fails(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_waits_to_be_repeated_may_have_been_delivered_before(serve, connect):
+async def test_operation_closed_before_its_retry_may_have_been_delivered(serve, connect):
     server = serve(answering(reply(500)))
     retry = RetryPolicy(initial_delay=30, max_delay=30, unsafe=True)
     pusher = connect(server, retry=retry)
@@ -155,7 +155,7 @@ async def test_what_waits_to_be_repeated_may_have_been_delivered_before(serve, c
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_fails_while_closing_is_not_repeated(serve, connect):
+async def test_operation_that_fails_while_closing_is_not_retried(serve, connect):
     gate = Gate(reply(503, "", "Retry-After: 1"))
     server = serve(gate)
     pusher = connect(server, retry=FAST)
@@ -170,7 +170,7 @@ async def test_what_fails_while_closing_is_not_repeated(serve, connect):
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest_twisted.ensureDeferred
-async def test_a_timeout_ends_what_is_still_in_flight(serve, connect, method):
+async def test_timeout_of_close_ends_operation_in_flight(serve, connect, method):
     server = serve(never_answer)
     pusher = connect(server, timeout=60)
     before = len(timers())
@@ -185,7 +185,7 @@ async def test_a_timeout_ends_what_is_still_in_flight(serve, connect, method):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_timeout_ends_what_is_still_connecting(serve, connect):
+async def test_timeout_of_close_ends_operation_that_is_connecting(serve, connect):
     async def silent(peer):
         await peer.stall()
 
@@ -212,7 +212,7 @@ async def test_work_in_flight_that_fails_keeps_its_error(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_closing_from_a_callback(serve, connect):
+async def test_close_from_a_callback_fires(serve, connect):
     server = serve(answering(OK))
     pusher = connect(server)
     closed = pusher.trigger("c", "e", "d").addCallback(lambda _: pusher.close())
@@ -221,7 +221,7 @@ async def test_closing_from_a_callback(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_closing_from_the_hook(serve, connect):
+async def test_close_from_the_hook_fires(serve, connect):
     closings = []
     server = serve(answering(reply(429), OK))
     pusher = connect(server, on_attempt=lambda attempt: closings.append(pusher.close()))
@@ -233,7 +233,7 @@ async def test_closing_from_the_hook(serve, connect):
 
 @pytest.mark.parametrize("timeout", [None, 5])
 @pytest_twisted.ensureDeferred
-async def test_closing_from_the_hook_waits_for_the_operation(connect, timeout):
+async def test_close_from_the_hook_waits_for_the_operation(connect, timeout):
     order = []
 
     def hook(attempt):
@@ -283,7 +283,7 @@ async def test_a_reply_whose_status_is_known_was_no_delivery(serve, connect):
 
 @pytest.mark.parametrize("answer", [reply(429, "", "Retry-After: 30"), None])
 @pytest_twisted.ensureDeferred
-async def test_the_error_says_whether_it_had_been_sent(serve, connect, answer):
+async def test_error_after_close_says_whether_the_request_was_sent(serve, connect, answer):
     server = serve(answering(answer) if answer else never_answer)
     pusher = connect(server, max_connections=1, timeout=60)
     operation = pusher.trigger("c", "e", "d")

@@ -195,7 +195,7 @@ def test_every_example_is_run_here_or_in_a_browser():
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("**/*.py")), ids=lambda path: path.name)
-def test_an_example_says_what_it_shows_and_how_to_run_it(path):
+def test_example_says_its_subject_and_its_command(path):
     text = path.read_text("utf-8")
     assert text.startswith('"""\n')
     assert path.name in text
@@ -301,7 +301,7 @@ async def test_blocking_threads(server):
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_events(server):
+async def test_many_events_example_sends_every_event(server):
     printed = await run("many_events.py", server.url)
     said = re.fullmatch(r"1000 events in (\d+) requests, 0 failed\n", printed)
     assert said, printed

@@ -35,7 +35,7 @@ def fork(call, *arguments):
 
 
 @pytest_twisted.ensureDeferred
-async def test_after_a_call_it_is_refused_and_the_parent_goes_on(run):
+async def test_call_in_a_fork_after_a_call_is_refused_and_the_parent_goes_on(run):
     _, ended = await run(
         f"""{FORK}
 blocking = client()
@@ -51,7 +51,7 @@ say(trigger(blocking))
 
 
 @pytest_twisted.ensureDeferred
-async def test_before_any_call_it_works_in_both(run):
+async def test_fork_before_any_call_works_in_parent_and_child(run):
     server, ended = await run(
         f"""{FORK}
 blocking = client()
@@ -65,7 +65,7 @@ say(trigger(blocking))
 
 
 @pytest_twisted.ensureDeferred
-async def test_with_a_reactor_imported_and_not_run_it_works(run):
+async def test_fork_with_an_imported_idle_reactor_works(run):
     _, ended = await run(
         f"""{FORK}
 from twisted.internet import reactor
@@ -77,7 +77,7 @@ say(trigger(client()))
 
 
 @pytest_twisted.ensureDeferred
-async def test_in_the_thread_of_the_application_while_the_reactor_runs_in_main(run):
+async def test_call_in_a_fork_of_a_worker_thread_is_refused(run):
     _, ended = await run(
         f"""{FORK}
 from twisted.internet import reactor
@@ -105,7 +105,7 @@ crochet.setup()
 
 
 @pytest_twisted.ensureDeferred
-async def test_before_crochets_thread_has_come_to_run_the_reactor_it_is_refused(run):
+async def test_call_in_a_fork_made_while_crochet_starts_is_refused(run):
     _, ended = await run(
         f"""{FORK}{SLOW_SETUP}
 fork(attempt, trigger, client())
@@ -141,7 +141,7 @@ fork(in_thread)
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_message_says_what_to_do(run):
+async def test_refusal_after_a_fork_says_what_to_do(run):
     _, ended = await run(
         f"""{FORK}
 def call():

@@ -62,7 +62,7 @@ async def test_an_empty_body_may_be_called_gzip(serve, connect, options, body):
 
 @pytest.mark.parametrize("name", BROKEN)
 @pytest_twisted.ensureDeferred
-async def test_what_cannot_be_unpacked_is_no_success(serve, connect, options, name):
+async def test_reply_that_cannot_be_unpacked_is_no_success(serve, connect, options, name):
     server = serve(answering(packed(BROKEN[name]), packed(BROKEN[name]), OK))
     pusher = connect(server, **options)
     error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
@@ -74,7 +74,9 @@ async def test_what_cannot_be_unpacked_is_no_success(serve, connect, options, na
 
 
 @pytest_twisted.ensureDeferred
-async def test_an_error_is_what_its_status_says_whatever_its_body(serve, connect, options):
+async def test_error_with_an_unreadable_body_has_the_class_of_its_status(
+    serve, connect, options
+):
     page = gzip.compress(b"no such app")
     server = serve(answering(packed(page, 404), packed(page[:-9], 404), packed(b"<", 401)))
     pusher = connect(server, **options)

@@ -82,7 +82,7 @@ class TestStub:
         assert query[:2] == (b"GET", b"/apps/3/channels")
 
     @pytest_twisted.ensureDeferred
-    async def test_the_headers_are_those_of_the_client(self, connect):
+    async def test_stub_gets_the_headers_of_the_client(self, connect):
         def respond(method, url, params, headers, data):
             assert len(params[b"auth_signature"]) == 1
             assert headers[b"Content-Type"] == [b"application/json"]
@@ -95,7 +95,7 @@ class TestStub:
         assert await within(pusher.trigger("c", "e", "d")) == {}
 
     @pytest_twisted.ensureDeferred
-    async def test_its_errors_are_those_of_the_server(self, connect):
+    async def test_error_status_of_a_stub_is_its_api_error(self, connect):
         stub = StubTreq(StringStubbingResource(lambda *request: (500, {}, b"broken")))
         pusher = connect(http_client=stub, host="channels.example")
         error = await error_of(pusher.trigger("c", "e", "d"), ServerError)
@@ -103,7 +103,7 @@ class TestStub:
         assert error.maybe_delivered is True
 
     @pytest_twisted.ensureDeferred
-    async def test_what_it_raises_is_an_error_of_the_operation(self, connect):
+    async def test_exhausted_stub_is_a_server_error(self, connect):
         """An exhausted sequence of treq.testing raises in the place of an answer."""
         failures = []
         stub = StubTreq(StringStubbingResource(RequestSequence([], failures.append)))
@@ -114,7 +114,9 @@ class TestStub:
 
 class TestOwnClient:
     @pytest_twisted.ensureDeferred
-    async def test_its_connections_are_left_alone_by_close(self, serve, connect, own_client):
+    async def test_close_leaves_connections_of_the_users_client_alone(
+        self, serve, connect, own_client
+    ):
         client, _ = own_client
         server = serve(answering(OK))
         pusher = connect(server, http_client=client)
@@ -130,7 +132,7 @@ class TestOwnClient:
         assert all(r.signature == r.expected_signature() for r in server.requests)
 
     @pytest_twisted.ensureDeferred
-    async def test_its_requests_are_bounded(self, serve, connect, own_client):
+    async def test_requests_over_the_users_client_are_bounded(self, serve, connect, own_client):
         client, _ = own_client
         server = serve(never_answer)
         pusher = connect(server, http_client=client, max_connections=2, timeout=60)
@@ -144,7 +146,9 @@ class TestOwnClient:
         await within(closed)
 
     @pytest_twisted.ensureDeferred
-    async def test_no_connection_was_no_delivery(self, connect, own_client):
+    async def test_refused_connection_of_the_users_client_was_not_delivered(
+        self, connect, own_client
+    ):
         client, _ = own_client
         pusher = connect(http_client=client, port=free_port(), retry=FAST)
         error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
@@ -182,7 +186,9 @@ class TestOwnClient:
 
     @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
     @pytest_twisted.ensureDeferred
-    async def test_cancelling_ends_the_request(self, serve, connect, own_client, sent):
+    async def test_cancelled_operation_ends_the_request_of_the_users_client(
+        self, serve, connect, own_client, sent
+    ):
         async def stall(peer):
             await peer.request()
             peer.send(sent)
@@ -222,7 +228,7 @@ def never_received() -> Deferred:
 
 @pytest.mark.parametrize("answer", [TypeError("no such option"), never_received])
 @pytest_twisted.ensureDeferred
-async def test_whatever_a_client_fails_with_arrives_through_the_deferred(connect, answer):
+async def test_failure_of_an_http_client_arrives_through_the_deferred(connect, answer):
     client = Answer(answer)
     pusher = connect(http_client=client, port=1)
     error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
@@ -276,7 +282,7 @@ class TestOtherWaysToAnswer:
 
     @pytest.mark.parametrize("answer", [None, 7, "text", object()])
     @pytest_twisted.ensureDeferred
-    async def test_what_is_no_response_is_an_error(self, connect, answer):
+    async def test_value_that_is_no_response_is_an_http_error(self, connect, answer):
         pusher = connect(http_client=Answer(lambda: answer), port=1, max_connections=1)
         for _ in range(2):
             error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)

@@ -62,7 +62,9 @@ async def test_a_close_that_the_reactor_has_not_seen_yet_is_not_a_failure(
 
 @pytest.mark.parametrize("parting", ["FIN", "RST"])
 @pytest_twisted.ensureDeferred
-async def test_nor_is_it_one_under_tls(connect, blocking_server, tls, parting):
+async def test_connection_closed_while_idle_is_no_failure_under_tls(
+    connect, blocking_server, tls, parting
+):
     server = blocking_server(tls.blocking_context())
     pusher = connect(port=server.port, max_connections=1, use_tls=True, tls_policy=tls.policy)
     for number in range(1, 4):
@@ -83,7 +85,7 @@ async def test_a_close_that_the_reactor_has_seen_is_not_a_failure(serve, connect
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_that_were_closed_at_once_are_not_a_failure(serve, connect):
+async def test_connections_closed_at_once_while_idle_are_no_failure(serve, connect):
     server = serve(answering(OK))
     pusher = connect(server, max_connections=5)
     for _ in range(4):
@@ -142,7 +144,7 @@ async def test_http_1_0_may_keep_a_connection(serve, connect):
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
 @pytest.mark.parametrize("secure", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_one_that_is_being_closed_is_not_used(
+async def test_connection_that_is_being_closed_is_not_used(
     connect, blocking_server, tls, monkeypatch, secure, seconds
 ):
     # The peer does not answer the close: the connection would be there that long.
@@ -184,7 +186,7 @@ async def test_a_connection_is_used_again_and_given_up_when_idle_for_long(serve,
 @pytest.mark.parametrize("loss", [read_and_close, read_and_reset])
 class TestLostAfterSending:
     @pytest_twisted.ensureDeferred
-    async def test_a_post_is_sent_once_and_the_error_says_what_may_be(
+    async def test_lost_post_is_sent_once_and_may_have_been_delivered(
         self, serve, connect, loss
     ):
         async def reused(peer):

@@ -91,7 +91,7 @@ class Sample:
 class TestSockets:
     @pytest.mark.parametrize("what", ["keep", "announce"])
     @pytest_twisted.ensureDeferred
-    async def test_10_000_at_once_share_those_there_may_be(self, connect, sink, what):
+    async def test_triggers_10_000_at_once_share_the_allowed_sockets(self, connect, sink, what):
         server = sink(what)
         sample = Sample(server.port)
         pusher = connect(port=server.port, max_connections=16, timeout=60, on_attempt=sample)
@@ -105,7 +105,7 @@ class TestSockets:
         assert pusher.stats.succeeded == 10_000
 
     @pytest_twisted.ensureDeferred
-    async def test_closing_unannounced_costs_at_most_what_was_on_its_way(self, connect, sink):
+    async def test_unannounced_close_fails_at_most_the_requests_in_flight(self, connect, sink):
         """A close may cross the next request on the wire: then nobody can know."""
         server = sink("close")
         sample = Sample(server.port)
@@ -125,7 +125,7 @@ class TestSockets:
 
 @pytest.mark.parametrize("unsafe", [False, True])
 @pytest_twisted.ensureDeferred
-async def test_a_server_killed_amid_1_000_triggers_leaves_nothing_untold(connect, sink, unsafe):
+async def test_triggers_amid_which_the_server_is_killed_all_settle(connect, sink, unsafe):
     server = sink()
     retry = RetryPolicy(max_retries=1, initial_delay=0.001, unsafe=unsafe)
     pusher = connect(port=server.port, retry=retry)
@@ -149,7 +149,7 @@ async def test_a_server_killed_amid_1_000_triggers_leaves_nothing_untold(connect
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_waits_is_sent_in_order(serve, connect):
+async def test_waiting_operations_are_sent_in_order(serve, connect):
     server = serve(answering(OK))
     pusher = connect(server, max_connections=1)
     operations = [pusher.trigger("c", "e", f"<{number}>") for number in range(100)]
@@ -175,7 +175,7 @@ async def test_an_operation_begun_by_a_callback_does_not_overtake(serve, connect
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_is_repeated_goes_before_what_waits(serve, connect):
+async def test_retried_operation_is_sent_before_waiting_operations(serve, connect):
     gate = []
 
     async def script(peer):
@@ -227,7 +227,7 @@ class TestQueueFull:
         assert await within(pusher.trigger("c", "e", "d")) == {}
 
     @pytest_twisted.ensureDeferred
-    async def test_no_queue_at_all_still_sends_what_can_be_sent(self, serve, connect):
+    async def test_max_pending_of_zero_sends_what_fits_into_connections(self, serve, connect):
         server = serve(answering(OK))
         pusher = connect(server, max_connections=2, max_pending=0)
         operations = [pusher.trigger("c", "e", str(number)) for number in range(3)]
@@ -284,7 +284,7 @@ class TestQueueFull:
         assert outcomes == [{}, {}, {}, *[QueueFullError] * 3]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_waits_to_be_repeated_waits(self, serve, connect):
+    async def test_operation_that_waits_to_retry_counts_as_pending(self, serve, connect):
         server = serve(answering(reply(429, "", "Retry-After: 30")))
         pusher = connect(server, max_connections=1, max_pending=1)
         repeated = pusher.trigger("c", "e", "d")
@@ -315,7 +315,7 @@ class TestQueueFull:
 
 class TestStats:
     @pytest_twisted.ensureDeferred
-    async def test_they_count_what_there_is_and_was(self, serve, connect):
+    async def test_stats_count_present_and_past_operations(self, serve, connect):
         answers = [reply(429), OK, reply(400), OK]
         server = serve(answering(*answers))
         pusher = connect(server, max_connections=1, retry=FAST)
@@ -353,7 +353,7 @@ class TestStats:
         assert (pusher.stats.sent, pusher.stats.retried, pusher.stats.failed) == (2, 0, 2)
 
     @pytest_twisted.ensureDeferred
-    async def test_what_cannot_be_sent_at_all_has_failed(self, connect):
+    async def test_operation_that_cannot_be_sent_counts_as_failed(self, connect):
         pusher = connect(use_tls=True, host="a" * 63 + ".b_c")
         operations = [pusher.trigger("c", "e", "d") for _ in range(2)]
         for operation in operations:

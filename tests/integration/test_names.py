@@ -46,7 +46,7 @@ async def test_workers_that_fill_the_pool_get_their_names_looked_up(serve, conne
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_that_wait_for_the_same_name_share_one_thread(serve, connect):
+async def test_operations_that_wait_for_the_same_name_share_one_thread(serve, connect):
     server = serve(answering(OK))
     pusher = connect(server, host="localhost", max_connections=50)
     before = threading.active_count()
@@ -67,7 +67,7 @@ async def test_an_address_needs_no_thread(serve, connect, monkeypatch):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_next_address_is_tried_where_one_refuses(serve, connect, monkeypatch):
+async def test_next_address_is_tried_after_a_refusal(serve, connect, monkeypatch):
     """As ``localhost`` has it where only IPv4 is listened on."""
     server = serve(answering(OK))
     resolve(monkeypatch, "::1", "127.0.0.2", "127.0.0.1")
@@ -92,7 +92,7 @@ async def test_the_address_that_worked_last_is_tried_first(serve, connect, monke
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_address_uses_up_the_time_of_the_next(serve, connect, monkeypatch):
+async def test_silent_address_leaves_time_for_the_next_address(serve, connect, monkeypatch):
     server = serve(answering(OK))
     with contextlib.ExitStack() as stack:
         # Its backlog is full: it neither accepts nor refuses.
@@ -108,7 +108,7 @@ async def test_no_address_uses_up_the_time_of_the_next(serve, connect, monkeypat
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_gives_up_on_a_lookup_leaves_nothing_behind(connect, monkeypatch):
+async def test_lookup_that_is_given_up_leaves_no_waiter_behind(connect, monkeypatch):
     found = threading.Event()
     resolve(monkeypatch, "127.0.0.1", wait=found.wait)
     port = free_port()

@@ -27,7 +27,7 @@ FAST = RetryPolicy(initial_delay=0.001)
 
 class TestOnAttempt:
     @pytest_twisted.ensureDeferred
-    async def test_it_is_told_of_each_attempt(self, serve, connect):
+    async def test_hook_is_told_of_each_attempt(self, serve, connect):
         seen = []
         server = serve(answering(reply(429), reply(429), OK, OK))
         pusher = connect(server, retry=FAST, on_attempt=seen.append)
@@ -56,7 +56,9 @@ class TestOnAttempt:
         assert [(a.status, a.failure) for a in seen] == [(None, lost), (200, garbled)]
 
     @pytest_twisted.ensureDeferred
-    async def test_what_it_raises_is_logged_and_harmless(self, serve, connect, log):
+    async def test_exception_of_the_hook_is_logged_and_changes_nothing(
+        self, serve, connect, log
+    ):
         def broken(attempt):
             raise ValueError("the hook is broken")
 
@@ -71,7 +73,7 @@ class TestOnAttempt:
             assert "on_attempt" in formatEvent(event)
 
     @pytest_twisted.ensureDeferred
-    async def test_it_may_begin_operations_itself(self, serve, connect):
+    async def test_hook_may_begin_operations(self, serve, connect):
         begun = []
 
         def hook(attempt):
@@ -89,7 +91,7 @@ class TestOnAttempt:
 
 class TestLog:
     @pytest_twisted.ensureDeferred
-    async def test_there_is_one_debug_event_per_request(self, serve, connect, log):
+    async def test_log_has_one_debug_event_per_request(self, serve, connect, log):
         server = serve(in_turn(answering(reply(429), OK, reply(404))))
         pusher = connect(server, retry=FAST)
         await within(pusher.trigger("c", "e", "d"))
@@ -118,9 +120,7 @@ class TestLog:
         assert [event["status"] for event in log.requests] == ["HTTPError"]
 
     @pytest_twisted.ensureDeferred
-    async def test_events_that_nobody_waits_for_are_logged_when_they_fail(
-        self, serve, connect, log
-    ):
+    async def test_quiet_trigger_that_fails_is_logged(self, serve, connect, log):
         server = serve(answering(OK, reply(400, "bad data")))
         channel = connect(server).channel("my-channel")
         assert await within(channel.trigger_quietly("e", "d")) is None
@@ -132,7 +132,7 @@ class TestLog:
         assert "status 400: bad data" in formatEvent(event)
 
     @pytest_twisted.ensureDeferred
-    async def test_nothing_secret_is_in_any_event(self, serve, connect, log):
+    async def test_log_events_hold_no_secret(self, serve, connect, log):
         """The server quotes all that it was sent; each test here checks its log too."""
 
         async def quote(peer):
@@ -176,7 +176,7 @@ class TestUnauthorised:
         assert server.requests[0].signature in error.body
 
     @pytest_twisted.ensureDeferred
-    async def test_a_quoted_query_does_not_show_it_either(self, serve, connect):
+    async def test_query_quoted_by_the_server_does_not_show_the_signature(self, serve, connect):
         async def quote(peer):
             request = await peer.request()
             peer.send(reply(400, f"cannot serve {request.target}"))
@@ -205,7 +205,7 @@ class TestUnauthorised:
         [(401, "Date: {299}"), (401, "Date: nonsense"), (401, "X: y"), (403, "Date: {9999}")],
     )
     @pytest_twisted.ensureDeferred
-    async def test_another_cause_is_not_put_down_to_the_clock(
+    async def test_authentication_error_with_another_cause_does_not_name_the_clock(
         self, serve, connect, status, header
     ):
         now = 1_700_000_000

@@ -76,7 +76,7 @@ async def test_plain_connections_are_not_kept_and_tunnels_are(behind, use_tls, p
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_operations_at_once_share_the_connections_there_may_be(behind):
+async def test_operations_at_once_through_a_proxy_share_the_allowed_connections(behind):
     server, pusher = behind(answering(OK), max_connections=4)
     operations = [pusher.trigger("c", "e", str(number)) for number in range(40)]
     for operation in operations:
@@ -86,7 +86,7 @@ async def test_many_operations_at_once_share_the_connections_there_may_be(behind
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_wrong_password_is_told_and_nothing_passes(behind, proxy, use_tls):
+async def test_wrong_proxy_password_is_told_and_no_request_passes(behind, proxy, use_tls):
     """Of a plain request, tinyproxy's 401 looks like one of the server."""
     server, pusher = behind(answering(OK), proxy.url(password="wr0ng-pa55word"), retry=FAST)
     told = proxy.name == "squid" or use_tls
@@ -101,7 +101,7 @@ async def test_a_wrong_password_is_told_and_nothing_passes(behind, proxy, use_tl
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_password_is_told_and_nothing_passes(behind, proxy):
+async def test_missing_proxy_password_is_told_and_no_request_passes(behind, proxy):
     server, pusher = behind(answering(OK), proxy.bare_url, retry=FAST)
     error = await error_of(pusher.trigger("c", "e", "d"), ProxyAuthenticationError)
     assert error.status == 407
@@ -147,7 +147,7 @@ async def test_a_tunnel_that_was_closed_idle_is_nobodys_failure(behind):
 
 
 @pytest_twisted.ensureDeferred
-async def test_cancelling_ends_the_connection_to_the_proxy(behind, proxy):
+async def test_cancelled_operation_ends_the_connection_to_the_proxy(behind, proxy):
     server, pusher = behind(never_answer)
     operation = pusher.trigger("c", "e", "d")
     await until(lambda: server.requests)
@@ -160,7 +160,9 @@ async def test_cancelling_ends_the_connection_to_the_proxy(behind, proxy):
 
 @pytest.mark.parametrize("name", ["tinyproxy", "squid"])
 @pytest_twisted.ensureDeferred
-async def test_a_proxy_that_dies_with_a_request_on_its_way(serve, connect, tls, name):
+async def test_proxy_that_dies_with_a_request_in_flight_is_an_http_error(
+    serve, connect, tls, name
+):
     server = serve(never_answer, tls.server_context())
     proxy = Proxy(name)
     try:

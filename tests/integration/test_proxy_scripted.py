@@ -93,7 +93,7 @@ class TestPlain:
         assert pusher.stats.open_connections == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_no_password_is_sent_where_there_is_none(self, serve, connect):
+    async def test_proxy_without_credentials_is_sent_no_authorization(self, serve, connect):
         proxy = serve(answering(OK))
         pusher = connect(host="channels.example", port=80, http_proxy=url_of(proxy, ""))
         await within(pusher.trigger("c", "e", "d"))
@@ -176,9 +176,7 @@ class TestTunnel:
 
     @pytest.mark.parametrize(("status", "attempts"), [(502, 3), (503, 3), (403, 1), (302, 1)])
     @pytest_twisted.ensureDeferred
-    async def test_another_refusal_is_repeated_where_it_may_pass(
-        self, tunnel, status, attempts
-    ):
+    async def test_passing_refusal_of_a_tunnel_is_retried(self, tunnel, status, attempts):
         server, proxy, pusher = tunnel(says(reply(status, "<html>no</html>")))
         error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
         assert f"the proxy refused to connect: status {status}" in str(error)
@@ -209,7 +207,7 @@ class TestTunnel:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_no_usable_answer_was_no_delivery(self, tunnel, answer, why):
+    async def test_tunnel_without_a_usable_answer_was_not_delivered(self, tunnel, answer, why):
         server, proxy, pusher = tunnel(says(answer), max_connections=1)
         error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
         assert why in str(error)
@@ -220,7 +218,7 @@ class TestTunnel:
         assert client_sockets(proxy.port) == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_no_answer_in_time_is_a_timeout(self, tunnel):
+    async def test_tunnel_without_an_answer_is_a_timeout(self, tunnel):
         _, proxy, pusher = tunnel(silent, connect_timeout=0.15)
         error = await error_of(pusher.trigger("c", "e", "d"), RequestTimeoutError)
         assert error.maybe_delivered is False
@@ -249,7 +247,7 @@ class TestTunnel:
         assert proxy.connections == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_a_proxy_that_cuts_the_tunnel_with_a_request_on_its_way(self, tunnel):
+    async def test_tunnel_cut_with_a_request_in_flight_may_have_been_delivered(self, tunnel):
         async def read_and_have_it_cut(peer):
             await peer.request()
             for end in list(proxy.peers):
@@ -278,7 +276,7 @@ class TestTunnel:
         assert proxy.connections == 2
 
     @pytest_twisted.ensureDeferred
-    async def test_cancelling_while_the_proxy_is_silent(self, tunnel):
+    async def test_operation_is_cancelled_while_the_proxy_is_silent(self, tunnel):
         _, proxy, pusher = tunnel(silent)
         operation = pusher.trigger("c", "e", "d")
         await until(lambda: proxy.peers)

@@ -32,7 +32,7 @@ BASIC = base64.b64encode(f"{PROXY_USER}:{PROXY_PASSWORD}".encode()).decode()
 
 class TestCallbacksOfABatch:
     @pytest_twisted.ensureDeferred
-    async def test_one_that_cancels_a_companion_leaves_the_publisher_working(
+    async def test_callback_that_cancels_a_companion_leaves_the_publisher_working(
         self, serve, connect
     ):
         gate = Gate()
@@ -99,7 +99,7 @@ class TestCallbacksOfABatch:
 
 class TestMaxPendingOfAPublisher:
     @pytest_twisted.ensureDeferred
-    async def test_an_idle_one_takes_an_event_from_a_callback(self, serve, connect):
+    async def test_idle_publisher_takes_an_event_from_a_callback(self, serve, connect):
         server = serve(answering(OK))
         publisher = BatchPublisher(connect(server, max_connections=1), max_pending=0)
         event = publisher.trigger("c", "e", "1")
@@ -142,7 +142,7 @@ class TestMaxPendingOfAPublisher:
 
 class TestClosing:
     @pytest_twisted.ensureDeferred
-    async def test_an_errback_may_cancel_another_that_waits(self, serve, connect):
+    async def test_errback_may_cancel_another_waiting_operation(self, serve, connect):
         gate = Gate()
         server = serve(gate)
         pusher = connect(server, max_connections=1)
@@ -160,7 +160,7 @@ class TestClosing:
         assert len(server.requests) == 1
 
     @pytest_twisted.ensureDeferred
-    async def test_an_errback_may_cancel_another_that_waits_to_be_repeated(
+    async def test_errback_may_cancel_another_operation_that_waits_to_retry(
         self, serve, connect
     ):
         pusher = connect(serve(answering(reply(429, "", "Retry-After: 30"))))
@@ -178,7 +178,7 @@ class TestClosing:
         assert pusher.stats.failed == 3
 
     @pytest_twisted.ensureDeferred
-    async def test_an_errback_may_cancel_another_in_flight_when_time_is_up(
+    async def test_errback_may_cancel_another_operation_in_flight_at_the_timeout(
         self, serve, connect
     ):
         server = serve(never_answer)
@@ -195,7 +195,7 @@ class TestClosing:
 
     @pytest.mark.parametrize("timeout", [-1, "1", float("nan"), True])
     @pytest_twisted.ensureDeferred
-    async def test_a_timeout_that_is_none_is_refused_and_closes_nothing(
+    async def test_timeout_that_is_no_number_is_refused_and_closes_nothing(
         self, serve, connect, timeout
     ):
         gate = Gate()

@@ -169,7 +169,7 @@ class TestRefusal:
         assert str(error) == f"GET /apps/3/channels: status {status}"
 
     @pytest_twisted.ensureDeferred
-    async def test_a_page_of_a_load_balancer_is_an_error_like_another(self, serve, connect):
+    async def test_page_of_a_load_balancer_is_the_error_of_its_status(self, serve, connect):
         server = serve(answering(reply(502, HTML, "Content-Type: text/html")))
         error = await error_of(connect(server).trigger("c", "e", "d"), ServerError)
         assert (error.status, error.body) == (502, HTML)
@@ -182,7 +182,7 @@ class TestRefusal:
         assert " broken " in error.body
 
     @pytest_twisted.ensureDeferred
-    async def test_a_refusal_that_is_cut_short_is_still_one(self, serve, connect):
+    async def test_refusal_that_is_cut_short_is_still_a_refusal(self, serve, connect):
         cut = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nover quota"
         server = serve(answer_then_close(cut))
         error = await error_of(connect(server).trigger("c", "e", "d"), ForbiddenError)
@@ -219,7 +219,7 @@ class TestRedirect:
     @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
     @pytest.mark.parametrize("method", ["POST", "GET"])
     @pytest_twisted.ensureDeferred
-    async def test_a_redirect_is_an_error_and_nothing_goes_elsewhere(
+    async def test_redirect_is_an_error_and_is_not_followed(
         self, serve, connect, status, method
     ):
         elsewhere = serve(answering(OK))
@@ -265,7 +265,7 @@ class TestBrokenReply:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_no_usable_answer_is_an_error_and_the_next_operation_works(
+    async def test_unusable_reply_is_an_error_and_the_next_operation_works(
         self, serve, connect, answer
     ):
         server = serve(in_turn(answer_then_close(answer), answering(OK)))

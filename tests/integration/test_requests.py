@@ -34,7 +34,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest_twisted.ensureDeferred
-async def test_what_is_signed_is_what_is_sent(serve, connect, operation):
+async def test_signature_covers_the_request_as_sent(serve, connect, operation):
     server = serve(answering(OK))
     await within(OPERATIONS[operation](connect(server)))
     [request] = server.requests
@@ -55,7 +55,7 @@ async def test_what_is_signed_is_what_is_sent(serve, connect, operation):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_headers_say_who_asks_for_what(serve, connect):
+async def test_headers_have_user_agent_and_media_type(serve, connect):
     server = serve(answering(OK))
     pusher = connect(server)
     await within(pusher.trigger("c", "e", "d"))
@@ -200,7 +200,7 @@ async def test_each_attempt_is_signed_when_it_is_sent(serve, connect):
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_waits_in_the_queue_is_signed_when_it_is_sent(serve, connect):
+async def test_queued_operation_is_signed_when_it_is_sent(serve, connect):
     now = [1000.0]
 
     async def slow(peer):
@@ -219,7 +219,7 @@ async def test_what_waits_in_the_queue_is_signed_when_it_is_sent(serve, connect)
 
 
 @pytest_twisted.ensureDeferred
-async def test_no_cookie_is_ever_sent_back(serve, connect):
+async def test_cookie_of_the_server_is_never_sent_back(serve, connect):
     server = serve(answering(reply(200, "{}", "Set-Cookie: sticky=1; Path=/")))
     pusher = connect(server)
     for _ in range(3):

@@ -76,7 +76,7 @@ class TestNoConnection:
         assert pusher.stats.sent == 2
 
     @pytest_twisted.ensureDeferred
-    async def test_no_connection_in_time_is_a_timeout_and_was_not_delivered(self, connect):
+    async def test_connect_timeout_is_a_timeout_error_and_was_not_delivered(self, connect):
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             listening.listen(0)
@@ -193,7 +193,7 @@ class TestFloods:
         assert await within(pusher.trigger("c", "e", "d")) == {}
 
     @pytest_twisted.ensureDeferred
-    async def test_what_unpacks_to_100_mb_is_refused(self, serve, connect):
+    async def test_reply_that_unpacks_to_100_mb_is_refused(self, serve, connect):
         import zlib
 
         packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
@@ -215,7 +215,7 @@ class TestRetryAfter:
         assert time.monotonic() - began >= 0.99
 
     @pytest_twisted.ensureDeferred
-    async def test_they_are_where_soketi_says_so_in_a_success(self, serve, connect):
+    async def test_delay_is_obeyed_inside_the_success_of_soketi(self, serve, connect):
         limited = '{"error": "Too many requests.", "code": 429}'
         server = serve(answering(reply(200, limited, "Retry-After: 0.3"), OK))
         began = time.monotonic()
@@ -236,7 +236,9 @@ class TestRetryAfter:
 
     @pytest.mark.parametrize("text", ["31", "3600", "DATE"])
     @pytest_twisted.ensureDeferred
-    async def test_more_than_30_seconds_end_the_operation_at_once(self, serve, connect, text):
+    async def test_retry_after_of_more_than_30_seconds_ends_the_operation_at_once(
+        self, serve, connect, text
+    ):
         if text == "DATE":
             text = email.utils.formatdate(time.time() + 3600, usegmt=True)
         server = serve(answering(reply(429, "slow down", f"Retry-After: {text}")))
@@ -250,7 +252,9 @@ class TestRetryAfter:
 
     @pytest.mark.parametrize("text", ["0", "", "soon", "-5", "Mon, 99 Foo"])
     @pytest_twisted.ensureDeferred
-    async def test_what_says_nothing_leaves_it_to_the_policy(self, serve, connect, text):
+    async def test_unreadable_retry_after_leaves_the_delay_to_the_policy(
+        self, serve, connect, text
+    ):
         server = serve(answering(reply(429, "", f"Retry-After: {text}"), OK))
         assert await within(connect(server, retry=FAST).trigger("c", "e", "d")) == {}
         assert len(server.requests) == 2
@@ -298,7 +302,9 @@ class TestStatus:
 
 class TestIdempotencyKeys:
     @pytest_twisted.ensureDeferred
-    async def test_one_per_operation_the_same_on_each_attempt(self, serve, connect):
+    async def test_idempotency_key_is_one_per_operation_and_the_same_on_each_attempt(
+        self, serve, connect
+    ):
         server = serve(answering(reply(500), reply(429), OK, OK))
         pusher = connect(server, retry=UNSAFE, idempotency_keys=True)
         await within(pusher.trigger("c", "e", "d"))

@@ -96,7 +96,7 @@ class TestTLSThatCannotBeSetUp:
 class TestAClockThatRaises:
     @pytest.mark.parametrize("worked_before", [False, True])
     @pytest_twisted.ensureDeferred
-    async def test_nothing_is_sent_and_the_place_of_the_connection_is_free(
+    async def test_clock_that_raises_sends_nothing_and_frees_its_connection(
         self, serve, connect, worked_before
     ):
         works = [worked_before]
@@ -124,7 +124,9 @@ class TestAClockThatRaises:
         assert [b"never" in body for body in server.bodies] == [False] * (1 + worked_before)
 
     @pytest_twisted.ensureDeferred
-    async def test_the_reply_counts_where_it_raises_only_then(self, serve, connect, log):
+    async def test_clock_that_raises_after_the_reply_changes_no_outcome(
+        self, serve, connect, log
+    ):
         times = []
 
         def clock():
@@ -140,14 +142,14 @@ class TestAClockThatRaises:
         assert "the clock has failed" in formatEvent(failure)
 
     @pytest_twisted.ensureDeferred
-    async def test_a_number_of_another_kind_is_a_time_too(self, serve, connect):
+    async def test_clock_may_return_another_kind_of_number(self, serve, connect):
         server = serve(answering(reply(401, "wrong", f"Date: {formatdate(usegmt=True)}")))
         pusher = connect(server, clock=lambda: Decimal(1), retry=ONCE)
         error = await error_of(pusher.trigger("c", "e", "d"), AuthenticationError)
         assert "the local clock is" in str(error)
 
     @pytest_twisted.ensureDeferred
-    async def test_the_client_can_be_closed_while_it_does(self, serve, connect):
+    async def test_client_with_a_clock_that_raises_can_be_closed(self, serve, connect):
         def clock():
             raise OSError("no clock")
 

@@ -82,7 +82,7 @@ async def test_several_requests_share_a_connection(server: ChannelsServer) -> No
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_what_makes_no_sense_is_answered(
+async def test_odd_request_line_is_answered_with_its_status(
     server: ChannelsServer, request_line: str, status: int
 ) -> None:
     raw = await connect_raw(server.port)
@@ -142,7 +142,7 @@ async def test_the_target_of_a_request_may_be_a_whole_url(
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_has_nothing_more_to_send_is_answered(server: ChannelsServer) -> None:
+async def test_half_closed_connection_is_answered(server: ChannelsServer) -> None:
     raw = await connect_raw(server.port)
     body = b'{"name":"e","channel":"a","data":""}'
     raw.write(signed("POST", "/apps/3/events", body) * 2)
@@ -155,7 +155,7 @@ async def test_who_has_nothing_more_to_send_is_answered(server: ChannelsServer) 
     "begun", [b"", b"POST /apps/3/events HTTP/1.1\r\nContent-Length: 9\r\n"]
 )
 @pytest_twisted.ensureDeferred
-async def test_who_ends_before_a_request_has_come_in_is_let_go(
+async def test_connection_that_ends_inside_a_request_is_let_go(
     server: ChannelsServer, begun: bytes
 ) -> None:
     raw = await connect_raw(server.port)
@@ -266,7 +266,9 @@ async def test_a_websocket_ends_with_either_of_its_sides(
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_who_is_refused_learns_why(server: ChannelsServer, path: str, code: int) -> None:
+async def test_refused_connection_is_closed_with_its_code(
+    server: ChannelsServer, path: str, code: int
+) -> None:
     socket = await open_socket(server.port, path)
     assert await socket.end() == code
     assert socket.got("pusher:error")[0]["data"]["code"] == code
@@ -298,7 +300,7 @@ async def test_a_bad_handshake_is_refused(
 
 
 @pytest_twisted.ensureDeferred
-async def test_only_a_get_is_a_handshake(server: ChannelsServer) -> None:
+async def test_handshake_with_another_method_is_refused(server: ChannelsServer) -> None:
     raw = await connect_raw(server.port)
     raw.write(handshake("/app/x").replace(b"GET", b"POST"))
     assert (await raw.response())[0] == 400
@@ -337,7 +339,7 @@ async def test_messages_that_come_along_with_a_refused_handshake_are_dropped(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_channel_path_may_be_that_of_another_app() -> None:
+async def test_channel_path_of_another_app_is_served_for_its_app() -> None:
     server = ChannelsServer([App("1", "k/ü", "s", max_connections=1), App("2", KEY, SECRET)])
     await server.listen()
     first = await open_socket(server.port, "/app/k%2F%C3%BC?protocol=7")

@@ -238,7 +238,7 @@ async def test_a_slow_reader_that_reads_again_gets_all_in_order(server: Channels
 
 @pytest.mark.parametrize("sent", [frame(PING, b"x" * 125), frame(TEXT, b"nonsense")])
 @pytest_twisted.ensureDeferred
-async def test_who_asks_without_reading_is_not_read_any_more(
+async def test_connection_that_asks_without_reading_is_read_no_more(
     server: ChannelsServer, sent: bytes
 ) -> None:
     from twisted.internet import reactor

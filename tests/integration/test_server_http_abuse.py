@@ -76,7 +76,9 @@ async def test_pipelined_requests_wait_until_their_answers_are_read(
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_ends_while_pipelined_requests_wait_is_let_go(server: ChannelsServer) -> None:
+async def test_connection_that_ends_with_pipelined_requests_waiting_is_let_go(
+    server: ChannelsServer,
+) -> None:
     subscriber = await with_many_channels(server)
     raw, wire = await pipelining(server, 150)
     raw.transport.loseWriteConnection()

@@ -44,7 +44,7 @@ async def test_a_stopped_server_leaves_nothing_and_sends_its_clients_back() -> N
 
 
 @pytest_twisted.ensureDeferred
-async def test_whoever_stops_it_again_waits_as_long() -> None:
+async def test_second_stop_waits_for_the_first_stop() -> None:
     before = set(in_reactor())
     server = ChannelsServer([App("3", KEY, SECRET)])
     await server.listen()
@@ -74,9 +74,7 @@ async def test_a_server_that_is_stopping_stops_before_it_listens_again(
 
 @pytest.mark.parametrize("again", [True, False])
 @pytest_twisted.ensureDeferred
-async def test_whoever_comes_after_a_cancelled_stop_finds_the_port_free(
-    clean_reactor: None, again: bool
-) -> None:
+async def test_port_is_free_after_a_cancelled_stop(clean_reactor: None, again: bool) -> None:
     server = ChannelsServer([App("3", KEY, SECRET)])
     await server.listen()
     port = server.port
@@ -201,7 +199,9 @@ async def test_a_url_of_an_ipv6_address_has_brackets() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_without_wsproto_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_server_without_wsproto_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "txpusher.server._running", None)

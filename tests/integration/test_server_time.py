@@ -53,7 +53,7 @@ async def test_any_frame_is_a_sign_of_life(timed: tuple[ChannelsServer, Clock]) 
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_is_ended_and_says_goodbye_is_let_go_at_once(
+async def test_client_that_answers_the_close_is_let_go_at_once(
     timed: tuple[ChannelsServer, Clock],
 ) -> None:
     server, _ = timed
@@ -71,7 +71,7 @@ async def test_who_is_ended_and_says_goodbye_is_let_go_at_once(
 
 
 @pytest_twisted.ensureDeferred
-async def test_who_says_no_goodbye_has_five_seconds(
+async def test_client_that_does_not_answer_the_close_has_five_seconds(
     timed: tuple[ChannelsServer, Clock],
 ) -> None:
     server, clock = timed
@@ -161,7 +161,7 @@ async def test_a_client_at_its_end_may_break_the_protocol(
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_has_gathered_goes_out_before_the_end(
+async def test_gathered_events_are_sent_before_the_close(
     timed: tuple[ChannelsServer, Clock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, clock = timed

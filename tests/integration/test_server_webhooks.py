@@ -62,7 +62,7 @@ async def world(log: Log, clean_reactor: None) -> AsyncIterator[World]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_webhook_can_be_verified_by_who_receives_it(world: World, log: Log) -> None:
+async def test_webhook_can_be_verified_by_its_receiver(world: World, log: Log) -> None:
     world.notify("channel_occupied")
     world.notify("client_event", event="client-x", data="ü", socket_id="1.1")
     world.gather()
@@ -100,7 +100,7 @@ async def test_a_webhook_can_be_verified_by_who_receives_it(world: World, log: L
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_comes_later_is_sent_later(world: World) -> None:
+async def test_later_events_are_sent_in_a_later_webhook(world: World) -> None:
     for number in range(3):
         world.notify(str(number))
         world.gather()
@@ -126,7 +126,7 @@ async def test_a_request_holds_a_most_of_events(world: World) -> None:
 
 @pytest.mark.parametrize("status", [500, 404, 300, 301, 302, 303, 304, 307, 308])
 @pytest_twisted.ensureDeferred
-async def test_what_is_not_taken_is_sent_again_the_very_same(world: World, status: int) -> None:
+async def test_refused_webhook_is_sent_again_unchanged(world: World, status: int) -> None:
     world.receiver.statuses = [status, status]
     world.receiver.headers = {b"location": b"/elsewhere"}
     world.notify("first")
@@ -152,7 +152,7 @@ async def test_what_is_not_taken_is_sent_again_the_very_same(world: World, statu
     ],
 )
 @pytest_twisted.ensureDeferred
-async def test_only_the_status_of_a_reply_counts(
+async def test_status_of_a_webhooks_reply_alone_counts(
     world: World, headers: dict[bytes, bytes], answer: bytes
 ) -> None:
     world.receiver.headers, world.receiver.answer = headers, answer
@@ -292,7 +292,9 @@ async def test_a_stopped_sender_sends_no_more_and_leaves_nothing(
 
 
 @pytest_twisted.ensureDeferred
-async def test_what_waits_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_webhooks_are_bounded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(limits.WEBHOOKS_WAITING + 5):
         world.notify(str(number))
     world.gather()
@@ -316,7 +318,7 @@ async def test_a_defect_is_logged_and_not_the_end(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_server_tells_of_what_happens(log: Log, clean_reactor: None) -> None:
+async def test_server_sends_webhooks_of_its_channels(log: Log, clean_reactor: None) -> None:
     from twisted.internet import reactor
 
     from txpusher.server import ChannelsServer

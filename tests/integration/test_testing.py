@@ -111,7 +111,7 @@ async def test_forgotten_events_are_not_waited_for(channels: RunningServer) -> N
 
 
 @pytest_twisted.ensureDeferred
-async def test_client_events_are_not_what_the_program_published(
+async def test_client_event_is_not_an_event_of_the_program(
     channels: RunningServer,
 ) -> None:
     from twisted.internet import reactor
@@ -133,7 +133,7 @@ async def test_client_events_are_not_what_the_program_published(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_subscriber_whose_server_goes_fails_what_it_waits_for(
+async def test_subscriber_whose_server_stops_fails_its_waits(
     log: Log, clean_reactor: None
 ) -> None:
     from twisted.internet import reactor

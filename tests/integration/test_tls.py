@@ -29,7 +29,7 @@ async def test_a_connection_is_verified_and_used_again(serve, connect, tls, host
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_operations_share_the_connections_there_may_be(serve, connect, tls):
+async def test_operations_over_tls_share_the_allowed_connections(serve, connect, tls):
     server = serve(answering(OK), tls.server_context())
     pusher = connect(server, use_tls=True, tls_policy=tls.policy, max_connections=3)
     for operation in [pusher.trigger("c", "e", str(n)) for n in range(30)]:
@@ -38,7 +38,7 @@ async def test_many_operations_share_the_connections_there_may_be(serve, connect
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_certificate_of_nobody_known_is_refused_and_not_tried_again(
+async def test_certificate_of_an_unknown_authority_is_refused_and_not_retried(
     serve, connect, tls
 ):
     server = serve(answering(OK), tls.server_context())
@@ -53,9 +53,7 @@ async def test_a_certificate_of_nobody_known_is_refused_and_not_tried_again(
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_certificate_for_another_host_is_refused_and_not_tried_again(
-    serve, connect, tls
-):
+async def test_certificate_for_another_host_is_refused_and_not_retried(serve, connect, tls):
     server = serve(answering(OK), tls.server_context("channels.example"))
     pusher = connect(server, use_tls=True, tls_policy=tls.policy, retry=FAST)
     error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
@@ -156,7 +154,7 @@ async def test_a_close_without_an_end_does_not_hold_the_only_socket(serve, conne
 
 
 @pytest_twisted.ensureDeferred
-async def test_closing_leaves_no_socket_behind(serve, connect, tls):
+async def test_close_of_a_tls_client_leaves_no_socket_behind(serve, connect, tls):
     server = serve(answering(OK), tls.server_context())
     pusher = connect(server, use_tls=True, tls_policy=tls.policy, max_connections=4)
     for operation in [pusher.trigger("c", "e", str(n)) for n in range(12)]:
