@@ -48,7 +48,7 @@ def shortened(value: object) -> str:
 class TestTrigger:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest_twisted.ensureDeferred
-    async def test_every_kind_delivers(self, pusher, connect, name, kind):
+    async def test_trigger_delivers_on_every_kind_of_channel(self, pusher, connect, name, kind):
         channel = name(kind)
         subscriber = await connect(member={"user_id": "1"})
         await subscriber.subscribe(channel)
@@ -85,7 +85,7 @@ class TestTrigger:
         assert set(message["data"]) == {"nonce", "ciphertext"}
 
     @pytest_twisted.ensureDeferred
-    async def test_one_event_reaches_every_channel(self, pusher, connect, name):
+    async def test_event_reaches_every_channel_of_its_list(self, pusher, connect, name):
         channels = [name("room"), name("private-room"), name("presence-room")]
         subscriber = await connect(member={"user_id": "1"})
         await subscriber.subscribe(*channels)
@@ -94,7 +94,7 @@ class TestTrigger:
             assert await subscriber.event(channel, "event") == {"n": 1}
 
     @pytest_twisted.ensureDeferred
-    async def test_one_event_reaches_a_hundred_channels(self, pusher, connect, name):
+    async def test_event_reaches_a_hundred_channels(self, pusher, connect, name):
         channels = [name("room") for _ in range(100)]
         subscriber = await connect()
         await subscriber.subscribe(channels[0], channels[99])
@@ -127,7 +127,7 @@ class TestTrigger:
         assert sender.events(channel) == [("last", 2)]
 
     @pytest_twisted.ensureDeferred
-    async def test_nothing_arrives_after_unsubscribing(self, pusher, connect, name):
+    async def test_subscriber_gets_no_event_after_unsubscribing(self, pusher, connect, name):
         channel, other = name("room"), name("room")
         subscriber = await connect()
         await subscriber.subscribe(channel, other)
@@ -213,7 +213,7 @@ class TestCache:
 
     @pytest.mark.parametrize("kind", CACHE_KINDS)
     @pytest_twisted.ensureDeferred
-    async def test_a_miss_is_told_where_nothing_is_stored(self, connect, name, kind):
+    async def test_cache_miss_is_told_where_no_event_is_stored(self, connect, name, kind):
         channel = name(kind)
         subscriber = await connect(member={"user_id": "1"})
         await subscriber.subscribe(channel)
@@ -234,7 +234,7 @@ class TestCache:
 
 class TestQueries:
     @pytest_twisted.ensureDeferred
-    async def test_channels_lists_what_is_occupied(self, pusher, connect, name):
+    async def test_channels_lists_the_occupied_channels(self, pusher, connect, name):
         prefix = name("list")
         subscriber = await connect()
         await subscriber.subscribe(f"{prefix}-a", f"{prefix}-b", name("other"))

@@ -38,7 +38,7 @@ class TestChannels:
 class TestSubscriptionCount:
     @pytest.mark.parametrize("kind", ["room", "private-room", "private-encrypted-room"])
     @pytest_twisted.ensureDeferred
-    async def test_it_is_told_at_each_change(self, connect, name, kind):
+    async def test_subscription_count_is_sent_at_each_change(self, connect, name, kind):
         channel = name(kind)
         first, second = await connect(), await connect()
         await first.subscribe(channel)
@@ -51,7 +51,9 @@ class TestSubscriptionCount:
         assert await first.event(channel, "pusher:subscription_count") == count(1)
 
     @pytest_twisted.ensureDeferred
-    async def test_it_is_not_told_on_presence_channels(self, pusher, connect, name):
+    async def test_subscription_count_is_not_sent_on_presence_channels(
+        self, pusher, connect, name
+    ):
         channel = name("presence-room")
         subscriber = await connect(member={"user_id": "1"})
         await subscriber.subscribe(channel)
@@ -67,7 +69,9 @@ def count(number: int) -> dict[str, int]:
 
 class TestClientEvents:
     @pytest_twisted.ensureDeferred
-    async def test_on_public_channels_they_go_nowhere(self, pusher, connect, name):
+    async def test_client_event_on_a_public_channel_is_not_delivered(
+        self, pusher, connect, name
+    ):
         channel = name("room")
         sender, other = await connect(), await connect()
         await sender.subscribe(channel)
@@ -80,7 +84,9 @@ class TestClientEvents:
         assert other.events(channel) == [("last", None)]
 
     @pytest_twisted.ensureDeferred
-    async def test_too_many_in_a_second_are_refused_with_4301(self, pusher, connect, name):
+    async def test_client_events_above_the_rate_are_refused_with_4301(
+        self, pusher, connect, name
+    ):
         channel = name("private-room")
         sender, other = await connect(), await connect()
         await sender.subscribe(channel)
@@ -230,7 +236,9 @@ class TestRefused:
 
 class TestQuota:
     @pytest_twisted.ensureDeferred
-    async def test_one_connection_too_many_closes_with_4004(self, connect, subscribers, server):
+    async def test_connection_over_the_quota_is_closed_with_4004(
+        self, connect, subscribers, server
+    ):
         await connect()
         second = subscribers()
         await second.open(server)
@@ -245,7 +253,7 @@ class TestQuota:
 
 class TestRestart:
     @pytest_twisted.ensureDeferred
-    async def test_everything_goes_on_after_a_restart_on_the_same_port(
+    async def test_subscribers_come_back_after_a_restart_on_the_same_port(
         self, restartable, connect, pusher, name
     ):
         private, presence = name("private-room"), name("presence-room")

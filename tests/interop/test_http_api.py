@@ -92,7 +92,7 @@ class TestBadRequests:
 
     @pytest.mark.parametrize("missing", ["name", "channels", "data"])
     @pytest_twisted.ensureDeferred
-    async def test_an_event_that_lacks_something_is_400(self, server, missing):
+    async def test_event_that_lacks_a_field_is_400(self, server, missing):
         event = {key: value for key, value in EVENT.items() if key != missing}
         assert (await request(server, "POST", "/events", event)).status == 400
 
@@ -160,5 +160,5 @@ class TestBadRequests:
         ],
     )
     @pytest_twisted.ensureDeferred
-    async def test_a_path_that_means_nothing_is_refused(self, server, method, path, status):
+    async def test_unknown_path_is_refused(self, server, method, path, status):
         assert (await request(server, method, path)).status == status

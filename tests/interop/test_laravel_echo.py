@@ -11,7 +11,7 @@ import pytest_twisted
     [("channel", ""), ("private", "private-"), ("encryptedPrivate", "private-encrypted-")],
 )
 @pytest_twisted.ensureDeferred
-async def test_it_listens_on_a_channel(pusher, connect, name, kind, prefix):
+async def test_echo_listens_on_a_channel(pusher, connect, name, kind, prefix):
     channel = name("orders")
     echo = await connect(echo=True)
     await echo.listen(kind, channel, "OrderShipped", ".as-it-is")
@@ -22,7 +22,7 @@ async def test_it_listens_on_a_channel(pusher, connect, name, kind, prefix):
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_knows_who_is_here_who_joins_and_who_leaves(connect, pusher, name):
+async def test_echo_knows_the_members_that_join_and_leave(connect, pusher, name):
     channel = name("room")
     zoe, bob = {"name": "Zoë"}, {"name": "Bob"}
     first = await connect(member={"user_id": "1", "user_info": zoe}, echo=True)
@@ -40,7 +40,7 @@ async def test_it_knows_who_is_here_who_joins_and_who_leaves(connect, pusher, na
 
 @pytest.mark.parametrize("kind", ["private", "join"])
 @pytest_twisted.ensureDeferred
-async def test_it_whispers(connect, name, kind):
+async def test_echo_whispers(connect, name, kind):
     channel = name("room")
     first = await connect(member={"user_id": "1"}, echo=True)
     second = await connect(member={"user_id": "2"}, echo=True)
@@ -53,7 +53,7 @@ async def test_it_whispers(connect, name, kind):
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_signs_in(pusher, connect, name):
+async def test_echo_signs_in(pusher, connect, name):
     user = {"id": name("user")}
     echo = await connect(user=user, echo=True)
     await echo.sign_in()

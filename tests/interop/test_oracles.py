@@ -85,7 +85,7 @@ class TestPythonSdk:
         signature = signing.user_signature(SECRET, SOCKET_ID, theirs["user_data"])
         assert theirs["auth"] == f"{KEY}:{signature}"
 
-    def test_accepts_what_we_sign(self, api):
+    def test_python_sdk_accepts_our_signatures(self, api):
         verify = import_or_skip("pusher.signature").verify
         member = api.authenticate("presence-room", SOCKET_ID, MEMBERS[2])
         user = api.authenticate_user(SOCKET_ID, USERS[1])
@@ -122,7 +122,7 @@ class TestPythonSdk:
         assert ours == theirs
 
     @pytest.mark.parametrize("text", TEXTS)
-    def test_decrypts_what_we_encrypt(self, api, text):
+    def test_python_sdk_decrypts_our_events(self, api, text):
         crypto = import_or_skip("pusher.crypto")
         payload = json.loads(api.event_data(ENCRYPTED, text))
         key = crypto.generate_shared_secret(ENCRYPTED.encode(), base64.b64decode(MASTER_KEY))
@@ -133,7 +133,7 @@ class TestPythonSdk:
         assert plain.decode() == text
 
     @pytest.mark.parametrize("text", TEXTS)
-    def test_encrypts_what_we_decrypt(self, text):
+    def test_python_sdk_events_are_decrypted_by_us(self, text):
         crypto = import_or_skip("pusher.crypto")
         key = base64.b64decode(MASTER_KEY)
         payload = json.dumps(crypto.encrypt(ENCRYPTED, text, key))
@@ -226,7 +226,7 @@ class TestNodeSdk:
 
     @pytest.mark.parametrize("text", TEXTS)
     @pytest_twisted.ensureDeferred
-    async def test_decrypts_what_we_encrypt(self, api, node_sdk, text):
+    async def test_node_sdk_decrypts_our_events(self, api, node_sdk, text):
         secret = api.authenticate(ENCRYPTED, SOCKET_ID)["shared_secret"]
         plain = await node_sdk.call(
             "decrypt", shared_secret=secret, payload=api.event_data(ENCRYPTED, text)
@@ -235,7 +235,7 @@ class TestNodeSdk:
 
     @pytest.mark.parametrize("data", [{"a": [1, None, "☃"]}, "text", 0])
     @pytest_twisted.ensureDeferred
-    async def test_encrypts_what_we_decrypt(self, node_sdk, node_settings, data):
+    async def test_node_sdk_events_are_decrypted_by_us(self, node_sdk, node_settings, data):
         body = await node_sdk.call(
             "trigger_body", settings=node_settings, args=[ENCRYPTED, "event", data]
         )

@@ -41,7 +41,7 @@ async def test_users_of_a_channel_without_presence_are_refused(pusher, name):
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_request_without_parameters_is_signed_as_it_expects(pusher, name):
+async def test_request_without_parameters_is_signed_as_soketi_expects(pusher, name):
     assert await pusher.post(f"/users/{name('user')}/terminate_connections") == {"ok": True}
 
 

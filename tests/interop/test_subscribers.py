@@ -76,7 +76,9 @@ class TestPresence:
 
 class TestClientEvents:
     @pytest_twisted.ensureDeferred
-    async def test_they_reach_all_but_the_sender(self, pusher, connect, name):
+    async def test_client_event_reaches_every_subscriber_but_its_sender(
+        self, pusher, connect, name
+    ):
         channel = name("private-room")
         sender, other = await connect(), await connect()
         await sender.subscribe(channel)
@@ -88,7 +90,7 @@ class TestClientEvents:
         assert sender.events(channel) == [("last", None)]
 
     @pytest_twisted.ensureDeferred
-    async def test_on_presence_channels_they_name_the_user(self, connect, name):
+    async def test_client_event_on_a_presence_channel_has_the_user_id(self, connect, name):
         channel = name("presence-room")
         sender = await connect(member={"user_id": "zoë"})
         other = await connect(member={"user_id": "other"})
@@ -119,7 +121,7 @@ class TestUsers:
         assert "event" not in arrived
 
     @pytest_twisted.ensureDeferred
-    async def test_the_user_is_told_its_own_data(self, connect, name):
+    async def test_sign_in_is_confirmed_with_the_user_data(self, connect, name):
         user = {"id": name("user"), "user_info": {"name": "Zoë ☃"}}
         subscriber = await connect(user=user)
         await subscriber.sign_in()

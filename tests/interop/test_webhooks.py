@@ -77,7 +77,7 @@ async def embedded(receiver):
 
 
 @pytest_twisted.ensureDeferred
-async def test_they_tell_when_a_channel_is_occupied_and_vacated(receiver, connect, name):
+async def test_webhooks_tell_of_occupied_and_vacated_channels(receiver, connect, name):
     channel = name("room")
     subscriber = await connect()
     await subscriber.subscribe(channel)
@@ -87,7 +87,7 @@ async def test_they_tell_when_a_channel_is_occupied_and_vacated(receiver, connec
 
 
 @pytest_twisted.ensureDeferred
-async def test_they_tell_who_comes_and_goes(receiver, connect, name):
+async def test_webhooks_tell_of_added_and_removed_members(receiver, connect, name):
     channel = name("presence-room")
     subscriber = await connect(member={"user_id": "zoë ☃"})
     await subscriber.subscribe(channel)
@@ -97,7 +97,7 @@ async def test_they_tell_who_comes_and_goes(receiver, connect, name):
 
 
 @pytest_twisted.ensureDeferred
-async def test_they_tell_of_client_events(receiver, connect, name):
+async def test_webhooks_tell_of_client_events(receiver, connect, name):
     channel = name("presence-room")
     subscriber = await connect(member={"user_id": "1"})
     await subscriber.subscribe(channel)
@@ -109,7 +109,7 @@ async def test_they_tell_of_client_events(receiver, connect, name):
 
 
 @pytest_twisted.ensureDeferred
-async def test_their_signatures_are_valid_for_us_and_for_the_official_sdks(
+async def test_webhook_signatures_are_valid_for_us_and_for_the_official_sdks(
     receiver, connect, name, node_sdk
 ):
     channel = name("room")
