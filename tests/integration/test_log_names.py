@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import gatherResults
+from twisted.logger import LogLevel
 
-from tests.support.misbehaving import OK, answering
+from tests.support.misbehaving import OK, answering, reply
 from tests.support.programs import Program
 from tests.support.waiting import within
+from txpusher import BatchPublisher, RetryPolicy
 
 SET_UP_BY_OURSELVES = """
 import logging
@@ -44,3 +47,22 @@ async def test_lines_of_blocking_calls_are_turned_down_by_name(serve):
     lines = (await within(program.end(), 40)).said()
     assert [line for line in lines if line.startswith("txpusher")] == []
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("proxied", [False, True], ids=["direct", "proxied"])
+@pytest_twisted.ensureDeferred
+async def test_client_that_fares_well_in_the_end_logs_at_debug_alone(
+    proxied, serve, connect, log
+):
+    server = serve(answering(reply(429), OK))
+    options = {"http_proxy": f"http://127.0.0.1:{server.port}"} if proxied else {}
+    pusher = connect(server, retry=RetryPolicy(initial_delay=0.001), **options)
+    publisher = BatchPublisher(pusher)
+    before = len(log.events)
+    await within(pusher.trigger("c", "e", "d"))
+    await within(gatherResults([publisher.trigger("c", "e", number) for number in range(30)]))
+    await within(pusher.close())
+    events = log.events[before:]
+    assert {event["log_level"] for event in events} == {LogLevel.debug}
+    assert {event["log_namespace"] for event in events} == {"txpusher"}
+    assert pusher.stats.retried == 1

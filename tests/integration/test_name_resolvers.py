@@ -284,6 +284,7 @@ class TestItsSilence:
         resolver = install(FakeResolver(silent=True))
         pusher = connect(host=NAME, port=80, retry=ONCE, connect_timeout=0.2)
         error = await error_of(pusher.trigger("c", "e", "d"), RequestTimeoutError)
+        assert f"{NAME} was not looked up within 0.2 seconds" in str(error)
         assert error.maybe_delivered is False
         assert [one.cancelled for one in resolver.resolutions] == [1]
         released.set()
