@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import time
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import nacl.secret
 import pytest
 import pytest_twisted
 
+from txpusher import Pusher
 from txpusher._api import Api, ApiRequest
 from txpusher._protocol import encryption, signing
 from txpusher.config import Config
@@ -139,6 +140,43 @@ class TestPythonSdk:
         payload = json.dumps(crypto.encrypt(ENCRYPTED, text, key))
         assert encryption.decrypt(ENCRYPTED, payload, key) == text
 
+    @pytest.mark.parametrize(
+        "params", [{}, {"info": "user_count,subscription_count", "filter_by_prefix": "é &+="}]
+    )
+    def test_signs_the_url_that_we_sign(self, python_sdk, params):
+        http = import_or_skip("pusher.http")
+        request = http.Request(
+            python_sdk._pusher_client, "GET", "/apps/42/channels", dict(params)
+        )
+        theirs = dict(request.query_params)
+        # This SDK digests the empty body of a GET too.
+        del theirs["body_md5"], theirs["auth_signature"]
+        pusher = Pusher("42", KEY, SECRET, clock=lambda: int(theirs["auth_timestamp"]))
+        ours = dict(parse_qsl(urlsplit(pusher.sign("GET", "/channels", params)).query))
+        signature = ours.pop("auth_signature")
+        assert ours == theirs
+        assert signature == signing.request_signature(
+            SECRET, "GET", "/apps/42/channels", theirs
+        )
+
+    @pytest.mark.parametrize("data", [None, {}])
+    @pytest.mark.parametrize("channel", ["private-room", "presence-room"])
+    def test_authorizes_without_data_as_we_do(self, api, python_sdk, channel, data):
+        theirs = python_sdk.authenticate(channel, SOCKET_ID, data)
+        assert api.authenticate(channel, SOCKET_ID, data) == theirs
+
+    @pytest.mark.parametrize("age", [0, 299, 302, -3600])
+    def test_webhook_of_an_age_that_it_accepts_is_one_that_we_accept(
+        self, python_sdk, pusher_without_server, age
+    ):
+        message = {"time_ms": int((time.time() - age) * 1000), "events": []}
+        body = json.dumps(message).encode()
+        signature = signing.hmac_hex(SECRET, body)
+        headers = {"X-Pusher-Key": KEY, "X-Pusher-Signature": signature}
+        theirs = python_sdk.validate_webhook(KEY, signature, body)
+        ours = pusher_without_server.webhook(headers=headers, body=body, max_age=300)
+        assert ours.is_valid is (theirs is not None and age >= 0)
+
     def test_accepts_a_webhook_with_our_signature(self, python_sdk):
         body = _webhook_body()
         signature = signing.hmac_hex(SECRET, body)
@@ -216,6 +254,48 @@ class TestNodeSdk:
         )
         assert ours == theirs
 
+    @pytest.mark.parametrize(
+        ("method", "params", "body"),
+        [
+            ("GET", {}, None),
+            ("GET", {"filter_by_prefix": "presence-é;@", "info": "user_count"}, None),
+            ("POST", {}, '{"name":"é","channels":["a"],"data":"☃"}'),
+            ("POST", {"b": "2", "A": "1"}, "not JSON: ☃"),
+            ("DELETE", {}, ""),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_signs_the_url_that_we_sign(
+        self, node_sdk, node_settings, method, params, body
+    ):
+        lower = {name.lower(): value for name, value in params.items()}
+        options = {"method": method, "path": f"/apps/{APP_ID}/channels/a", "params": lower}
+        query = await node_sdk.call(
+            "method",
+            settings=node_settings,
+            name="createSignedQueryString",
+            args=[options if body is None else {**options, "body": body}],
+        )
+        theirs = dict(parse_qsl(query))
+        pusher = Pusher(APP_ID, KEY, SECRET, clock=lambda: int(theirs["auth_timestamp"]))
+        for exact in (body, None if body is None else body.encode()):
+            url = urlsplit(pusher.sign(method, "/channels/a", params, exact))
+            assert (url.path, dict(parse_qsl(url.query))) == (options["path"], theirs)
+
+    @pytest.mark.parametrize("channel", ["private-room", "presence-room", ENCRYPTED])
+    @pytest_twisted.ensureDeferred
+    async def test_authorizes_without_data_as_we_do(
+        self, api, node_sdk, node_settings, channel
+    ):
+        theirs = await node_sdk.call(
+            "method",
+            settings=node_settings,
+            name="authorizeChannel",
+            args=[SOCKET_ID, channel],
+        )
+        assert api.authenticate(channel, SOCKET_ID) == theirs
+        assert api.authenticate(channel, SOCKET_ID, {}) == theirs
+
     @pytest.mark.parametrize("data", [{"a": [1, None, "☃"]}, "text", 0, None])
     @pytest_twisted.ensureDeferred
     async def test_posts_the_body_that_we_post(self, api, node_sdk, node_settings, data):
@@ -250,7 +330,9 @@ class TestNodeSdk:
             "x-pusher-signature": signing.hmac_hex(SECRET, body),
             "content-type": "application/json",
         }
+        ours = Pusher(APP_ID, KEY, SECRET)
         for text, valid in [(body.decode(), True), (body.decode() + " ", False)]:
+            assert ours.webhook(headers=headers, body=text).is_valid is valid
             read = await node_sdk.call(
                 "webhook", settings=node_settings, headers=headers, body=text
             )
@@ -270,8 +352,6 @@ class TestNodeSdk:
 
 @pytest.fixture
 def pusher_without_server():
-    from txpusher import Pusher
-
     return Pusher(APP_ID, KEY, SECRET)
 
 
