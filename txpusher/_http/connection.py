@@ -49,6 +49,8 @@ class ConnectionState(Enum):
     IN_USE = auto()
     #: The connection waits for its next request.
     KEPT = auto()
+    #: The connection was aborted; its socket closes in the reactor's next turn.
+    ABORTED = auto()
     #: The socket is closed.
     LOST = auto()
 
@@ -140,9 +142,10 @@ class PooledConnection(ProtocolWrapper):
         Wait for the next request, from *now* on; return whether that is possible.
 
         A reply that came before the request had left is about something else, and what is
-        held of the request must not go out later.
+        held of the request must not go out later.  Nor is a connection kept that the last
+        bytes of its reply had aborted, because they were too many.
         """
-        if not self._wire.sent:
+        if not self._wire.sent or self._state is ConnectionState.ABORTED:
             return False
         self._state = ConnectionState.KEPT
         self._kept_since = now
@@ -225,6 +228,7 @@ class PooledConnection(ProtocolWrapper):
 
     def abortConnection(self) -> None:
         """Close at once."""
+        self._state = ConnectionState.ABORTED
         cast(Any, self.transport).abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
