@@ -354,7 +354,8 @@ class BatchSender:
         try:
             reactor = cast(Any, self.reactor)
         except Exception:
-            # There is no reactor: the events fail when they are sent, and say so.
+            # There is no reactor to linger with: the events are sent, fail and say so.
+            self._scheduler.hurry()
             return
         if IReactorCore.providedBy(reactor):
             self._stop_trigger = reactor.addSystemEventTrigger(

@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python import threadable
 
 from txpusher._crochet import crochet_runs_reactor, import_crochet
+from txpusher._http.reactor import import_reactor
 from txpusher._log_names import name_own_records
 from txpusher._pipe import Pipe
 from txpusher._reactor_call import (
@@ -163,13 +164,7 @@ class ReactorThread:
 
         :raises ConfigurationError: A module cannot be imported.
         """
-        try:
-            # Whatever a dependency raises, such as a warning where warnings are errors.
-            from twisted.internet import reactor
-        except Exception as error:
-            raise ConfigurationError(
-                f"reactor: twisted.internet.reactor cannot be imported: {error}"
-            ) from error
+        reactor = import_reactor()
         try:
             crochet = import_crochet()
         except Exception as error:

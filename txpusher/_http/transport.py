@@ -19,6 +19,7 @@ from txpusher._api import Api
 from txpusher._http.attempt import OngoingAttempt
 from txpusher._http.links import Link, make_link
 from txpusher._http.operation import Operation, OperationState
+from txpusher._http.reactor import import_reactor
 from txpusher._http.shutdown import ShutdownWatch
 from txpusher._http.stats import Attempt, Counters, Stats
 from txpusher._reply import ApiReply
@@ -93,11 +94,9 @@ class Transport:
 
     @property
     def reactor(self) -> Any:
-        """The reactor that was given, else the running one, which is imported now."""
+        """The reactor that was given, else the global one, which is imported now."""
         if self._reactor is None:
-            from twisted.internet import reactor
-
-            self._reactor = reactor
+            self._reactor = import_reactor()
         return self._reactor
 
     @property
