@@ -79,7 +79,7 @@ class BlockingPusher(OfflineOperations):
         """
         if not isinstance(pusher, Pusher):
             raise ConfigurationError(f"pusher must be a Pusher, not a {type(pusher).__name__}")
-        blocking = cls.__new__(cls)
+        blocking: Self = cls.__new__(cls)
         blocking._use(pusher)
         return blocking
 

@@ -420,6 +420,8 @@ class _PrivateReads(ast.NodeVisitor):
         for inner in ast.walk(node):
             if isinstance(inner, ast.Assign) and self._makes_own(inner.value):
                 own |= {name.id for name in inner.targets if isinstance(name, ast.Name)}
+            elif isinstance(inner, ast.AnnAssign) and self._names_own_class(inner.annotation):
+                own.add(ast.unparse(inner.target))
         self._own.append(own | self._own[-1])
         self.generic_visit(node)
         self._own.pop()

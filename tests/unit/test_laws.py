@@ -220,6 +220,8 @@ ALLOWED = [
         "    def make(cls, other: A):\n"
         "        made = cls.__new__(cls)\n"
         "        made._b = other._b\n"
+        "        again: Self = cls.__new__(cls)\n"
+        "        again._b = 1\n"
         "        return A._c, super()._d, row._asdict()\n",
     ),
     (
