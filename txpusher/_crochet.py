@@ -44,11 +44,40 @@ def _main_thread_for_crochet() -> Iterator[None]:
 
 
 def import_crochet() -> Any:
-    """Import crochet, with the thread to watch that is the main thread now."""
+    """Import crochet, and have it watch the thread that is the main thread now."""
     with _main_thread_for_crochet():
         import crochet
         from crochet._shutdown import _watchdog
-    if not _watchdog._canary.is_alive():  # noqa: SLF001
-        # It was imported before a fork in another thread than the main one.
+    if _watchdog.ident is None:
+        # It has not begun to watch, and may have been made before a fork in another
+        # thread, or in a daemon thread.
         _watchdog._canary = threading.main_thread()  # noqa: SLF001
+        _watchdog.daemon = False
     return crochet
+
+
+def set_up_crochet(crochet: Any) -> None:
+    """
+    Have crochet run the reactor, in a thread for whose end Python waits.
+
+    A new thread is a daemon where the thread that makes it is one, as the threads of a web
+    server are, and greenlets.  The program would end without a word to the reactor.
+
+    :raises Exception: Crochet cannot do it.
+    """
+    errors: list[Exception] = []
+
+    def set_up() -> None:
+        try:
+            crochet.setup()
+        except Exception as error:
+            errors.append(error)
+
+    if threading.current_thread().daemon:
+        thread = threading.Thread(target=set_up, daemon=False)
+        thread.start()
+        thread.join()
+    else:
+        set_up()
+    if errors:
+        raise errors[0]

@@ -109,7 +109,7 @@ class Publication:
         self._sender = sender
         self._encode = encode
         self._on_progress = on_progress
-        self._next_report = 0.0
+        self._next_report = self._end_of_turn = 0.0
         self._place = 0
         self._unsettled = 0
         self._waiter: tuple[Callable[[], bool], Deferred[None]] | None = None
@@ -140,7 +140,8 @@ class Publication:
 
     async def _read_and_settle(self, reading: Coroutine[Deferred[Any], Any, None]) -> Published:
         problem: PusherError | None = None
-        self._next_report = self._sender.reactor.seconds() + PROGRESS_INTERVAL
+        now = self._sender.reactor.seconds()
+        self._next_report, self._end_of_turn = now + PROGRESS_INTERVAL, now + READING_TIME
         self._sender.listen(self._look)
         try:
             try:
@@ -171,10 +172,8 @@ class Publication:
 
     def _read_some(self, iterator: Iterator[Given]) -> bool:
         """Read until there is no room, or until it is the reactor's turn."""
-        seconds = self._sender.reactor.seconds
-        end = seconds() + READING_TIME
         with self._sender.gathering():
-            while not self._is_full() and seconds() <= end:
+            while not self._must_pause():
                 try:
                     given = next(iterator)
                 except StopIteration:
@@ -186,24 +185,26 @@ class Publication:
 
     async def _read_async(self, events: AsyncIterable[Given]) -> None:
         iterator: AsyncIterator[Given] = _started(aiter, events)
-        seconds = self._sender.reactor.seconds
-        end = seconds() + READING_TIME
         try:
             while True:
+                coming = Deferred.fromCoroutine(_next(iterator))
+                if not coming.called:
+                    # As long as events come at once, they gather.
+                    self._sender.send_due()
                 try:
-                    given = await anext(iterator)
-                except StopAsyncIteration:
-                    return
+                    given = await coming
                 except CancelledError:
                     raise
                 except Exception as error:
                     raise self._unreadable(error) from error
-                self._offer(given)
-                self._sender.send_due()
-                if self._is_full() or seconds() > end:
+                if given is None:
+                    return
+                self._offer(given[0])
+                if self._must_pause():
+                    self._sender.send_due()
                     await self._pause()
-                    end = seconds() + READING_TIME
         finally:
+            self._sender.send_due()
             if inspect.isasyncgen(iterator):
                 await iterator.aclose()
 
@@ -217,12 +218,20 @@ class Publication:
         finally:
             pipe.close()
 
+    def _must_pause(self) -> bool:
+        """Whether there is no room, or it is the reactor's turn."""
+        return self._is_full() or self._sender.reactor.seconds() >= self._end_of_turn
+
     async def _pause(self) -> None:
-        """Wait for room; where there is room, give the reactor its turn."""
+        """Wait for room; where there is room and time is up, give the reactor its turn."""
+        reactor = self._sender.reactor
         if self._is_full():
             await self._until(lambda: not self._is_full())
+        elif reactor.seconds() >= self._end_of_turn:
+            await deferLater(cast(Any, reactor), 0)
         else:
-            await deferLater(cast(Any, self._sender.reactor), 0)
+            return
+        self._end_of_turn = reactor.seconds() + READING_TIME
 
     def _offer(self, given: Given) -> None:
         try:
@@ -294,6 +303,14 @@ class Publication:
             self._on_progress(self.accepted + failed, failed)
         except Exception:
             _log.failure("on_progress failed")
+
+
+async def _next(iterator: AsyncIterator[Given]) -> tuple[Given] | None:
+    """Wait for the next event; None after the last one."""
+    try:
+        return (await anext(iterator),)
+    except StopAsyncIteration:
+        return None
 
 
 def event_arguments(event: Event) -> tuple[Any, ...]:

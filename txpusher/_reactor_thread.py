@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python import threadable
 
-from txpusher._crochet import crochet_runs_reactor, import_crochet
+from txpusher._crochet import crochet_runs_reactor, import_crochet, set_up_crochet
 from txpusher._http.reactor import import_reactor
 from txpusher._log_names import name_own_records
 from txpusher._pipe import Pipe
@@ -180,7 +180,7 @@ class ReactorThread:
             raise self._set_up_error
         else:
             try:
-                crochet.setup()
+                set_up_crochet(crochet)
             except Exception as error:
                 # Crochet takes itself for set up, and would do nothing the next time.
                 self._set_up_error = ConfigurationError(

@@ -140,7 +140,7 @@ async def test_each_event_gets_its_part_of_the_reply(server):
     assert await gatherResults(events) == [{"subscription_count": n} for n in range(12)]
 
 
-@pytest.mark.parametrize("status", [400, 413])
+@pytest.mark.parametrize("status", [400, 406, 413, 422])
 @pytest_twisted.ensureDeferred
 async def test_only_the_event_at_fault_fails(server, status):
     server.reject("e7", status=status)

@@ -16,7 +16,7 @@ from twisted.protocols.portforward import (
     ProxyServer,
 )
 
-from txpusher import BatchPublisher, Pusher, RetryPolicy
+from txpusher import BatchPublisher, Event, Published, Pusher, RetryPolicy
 
 pytest.importorskip("wsproto")
 
@@ -111,6 +111,18 @@ async def test_each_event_of_a_publisher_arrives_once_and_in_order(cut):
     server, pusher, proxy = cut
     publisher = BatchPublisher(pusher)
     await gatherResults([publisher.trigger(f"c{n % 7}", "e", n) for n in range(EVENTS)])
+    assert proxy.cuts > 0
+    assert sorted(numbers(server)) == list(range(EVENTS))
+    for channel in range(7):
+        of_channel = [n for n in numbers(server) if n % 7 == channel]
+        assert of_channel == sorted(of_channel)
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_published_event_arrives_once_and_in_order(cut):
+    server, pusher, proxy = cut
+    events = (Event(f"c{n % 7}", "e", n) for n in range(EVENTS))
+    assert await BatchPublisher(pusher).publish(events) == Published(EVENTS, [])
     assert proxy.cuts > 0
     assert sorted(numbers(server)) == list(range(EVENTS))
     for channel in range(7):

@@ -37,10 +37,12 @@ class Held:
     One batch on its way.
 
     :ivar events: The events as they are on the wire.
+    :ivar size: The bytes of the body.
     """
 
     def __init__(self, client: HeldClient, body: bytes) -> None:
         self._client = client
+        self.size = len(body)
         self.events: list[dict[str, Any]] = json.loads(body)["batch"]
         self.reply: Deferred[_Response] = Deferred()
 
