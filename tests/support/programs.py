@@ -69,12 +69,20 @@ class Program:
     A running program.
 
     :param source: What it does, after :data:`PROLOGUE`.
+    :param arguments: Options for Python itself.
     """
 
-    def __init__(self, source: str, port: int) -> None:
+    def __init__(self, source: str, port: int, *arguments: str) -> None:
         root = str(Path(txpusher.__file__).parents[1])
         self._process = subprocess.Popen(
-            [sys.executable, *QUIET, "-c", PROLOGUE + textwrap.dedent(source), str(port)],
+            [
+                sys.executable,
+                *arguments,
+                *QUIET,
+                "-c",
+                PROLOGUE + textwrap.dedent(source),
+                str(port),
+            ],
             env={**os.environ, "PYTHONPATH": root},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
