@@ -19,7 +19,7 @@ from tests.support.observing import Log
 from tests.support.raw_client import Timed
 from tests.support.waiting import until
 from txpusher import Pusher
-from txpusher.server import App
+from txpusher.server import App, WebHookTarget
 from txpusher.server import _limits as limits
 from txpusher.server._core.outputs import Notify
 from txpusher.server._net import webhooks as webhooks_module
@@ -32,13 +32,16 @@ Receive = dict[str, Any]
 
 
 class World:
-    def __init__(self, url: str, receiver: Receiver, port: Any) -> None:
+    def __init__(
+        self, url: str, receiver: Receiver, port: Any, *, batches: bool = True, **settings: Any
+    ) -> None:
         self.url = url
         self.receiver = receiver
         self.port = port
         self.told = Told()
         self.reactor = Timed()
-        app = App("3", KEY, SECRET, webhooks=[url])
+        target = WebHookTarget(url, **settings)
+        app = App("3", KEY, SECRET, webhooks=[target], webhook_batches=batches)
         self.sender = WebHookSender((app,), self.reactor, lambda: 1234.5, self.told)
 
     def notify(self, name: str, **fields: Any) -> None:
@@ -132,16 +135,16 @@ async def test_refused_webhook_is_sent_again_unchanged(world: World, status: int
     world.notify("first")
     world.gather()
     await world.told.wait(1)
-    world.notify("second")
     for count in (2, 3):
         world.reactor.clock.advance(60)
         await world.told.wait(count)
-    world.gather()
-    await world.told.wait(4)
-    assert world.told.kinds() == ["webhook_failed", "webhook_failed", "webhook", "webhook"]
-    bodies = world.receiver.bodies
-    assert bodies[0] == bodies[1] == bodies[2]
-    assert [event["name"] for event in json.loads(bodies[3])["events"]] == ["second"]
+    assert world.told.kinds() == ["webhook_failed", "webhook_failed", "webhook"]
+    first, *again = world.receiver.bodies
+    assert again == [first] * 2
+    (signature,) = {
+        request.getHeader("X-Pusher-Signature") for request in world.receiver.requests
+    }
+    assert signature
 
 
 @pytest.mark.parametrize(
@@ -329,17 +332,127 @@ async def test_server_sends_webhooks_of_its_channels(log: Log, clean_reactor: No
     receiver = Receiver()
     port: Any = reactor.listenTCP(0, Site(receiver), interface="127.0.0.1")
     url = f"http://127.0.0.1:{port.getHost().port}/"
-    server = ChannelsServer([App("3", KEY, SECRET, webhooks=[url])])
+    server = ChannelsServer([App("3", KEY, SECRET, webhooks=[url], webhook_grace=0)])
     await server.listen()
     socket = await open_socket(server.port)
     socket.subscribe("presence-a", {"user_id": "1"})
     await socket.wait("pusher_internal:subscription_succeeded")
-    await receiver.wait(1)
+    await receiver.wait(2)
     assert receiver.events() == [
         {"name": "channel_occupied", "channel": "presence-a"},
         {"name": "member_added", "channel": "presence-a", "user_id": "1"},
     ]
     socket.raw.transport.loseConnection()
-    await receiver.wait(2)
+    await receiver.wait(4)
+    assert [event["name"] for event in receiver.events()[2:]] == [
+        "member_removed",
+        "channel_vacated",
+    ]
     await server.stop()
     await port.stopListening()
+
+
+# One request for each event, and one way for each channel
+
+
+@pytest_twisted.async_yield_fixture
+async def single(world: World) -> AsyncIterator[World]:
+    """A receiver that is sent each event by itself, as is the default."""
+    single = World(world.url, world.receiver, None, batches=False)
+    yield single
+    single.sender.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_event_is_a_request_of_its_own_in_the_order_of_its_channel(
+    single: World,
+) -> None:
+    for number in range(20):
+        single.notify(str(number))
+    await single.told.wait(20)
+    assert [event["name"] for event in single.receiver.events()] == list(map(str, range(20)))
+    assert len(single.receiver.bodies) == 20
+
+
+@pytest_twisted.ensureDeferred
+async def test_failing_request_holds_up_neither_its_channel_nor_another(single: World) -> None:
+    single.receiver.statuses = [500]
+    single.notify("poison")
+    await single.told.wait(1)
+    single.notify("same channel")
+    single.notify("other channel", channel="b")
+    await single.told.wait(3)
+    # The time of the repetition has not come.
+    assert single.told.kinds() == ["webhook_failed", "webhook", "webhook"]
+    assert "status 500" in (single.told.activities[0].detail or "")
+    single.reactor.clock.advance(60)
+    await single.told.wait(4)
+    assert single.receiver.bodies[0] == single.receiver.bodies[3]
+    assert single.told.kinds()[3] == "webhook"
+
+
+@pytest_twisted.ensureDeferred
+async def test_receiver_that_is_silent_for_one_channel_gets_the_events_of_others(
+    single: World,
+) -> None:
+    single.receiver.statuses = [None]
+    single.notify("unanswered")
+    await single.receiver.wait(1)
+    single.notify("after it")
+    single.notify("other channel", channel="b")
+    await single.told.wait(1)
+    assert [event["name"] for event in single.receiver.events()] == [
+        "unanswered",
+        "other channel",
+    ]
+
+
+@pytest_twisted.ensureDeferred
+async def test_failed_batch_is_repeated_beside_the_next_batch(world: World) -> None:
+    world.receiver.statuses = [500]
+    world.notify("first")
+    world.gather()
+    await world.told.wait(1)
+    world.notify("second")
+    world.gather()
+    await world.told.wait(2)
+    assert world.told.kinds() == ["webhook_failed", "webhook"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_repetitions_are_bounded(single: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WEBHOOKS_REPEATED", 1)
+    single.receiver.statuses = [500, 500]
+    single.notify("repeated")
+    await single.told.wait(1)
+    single.notify("given up")
+    await single.told.wait(3)
+    assert "given up: 1 requests" in (single.told.activities[2].detail or "")
+
+
+@pytest_twisted.ensureDeferred
+async def test_target_is_sent_the_events_that_it_asked_for_with_its_headers(
+    world: World,
+) -> None:
+    settings: Any = {
+        "events": ["channel_occupied"],
+        "channel_prefix": "presence-",
+        "headers": {"X-Tunnel": "yes"},
+    }
+    target = World(world.url, world.receiver, None, batches=False, **settings)
+    target.notify("channel_occupied", channel="private-a")
+    target.notify("member_added", channel="presence-a")
+    target.notify("channel_occupied", channel="presence-a")
+    await target.told.wait(1)
+    assert world.receiver.events() == [{"name": "channel_occupied", "channel": "presence-a"}]
+    (request,) = world.receiver.requests
+    assert request.requestHeaders.getRawHeaders("X-Tunnel") == ["yes"]
+    target.sender.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_report_of_an_attempt_tells_status_and_time(single: World) -> None:
+    single.notify("channel_occupied")
+    await single.told.wait(1)
+    detail = single.told.activities[0].detail or ""
+    assert detail.endswith("/hook: channel_occupied a: status 200 after 0 ms")

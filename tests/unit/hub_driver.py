@@ -56,14 +56,16 @@ class Browser:
         self.send({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}})
 
     def leave(self) -> None:
-        self.driver.carry_out(self.driver.hub.disconnect(self.connection))
+        self.driver.carry_out(self.driver.hub.disconnect(self.connection, self.driver.now))
 
 
 class Driver:
     """A hub with one app, and what became of its outputs."""
 
     def __init__(self, max_connections: int | None = None, **app: Any) -> None:
-        self.app = App("3", KEY, SECRET, **{"webhooks": ["http://localhost/"], **app})
+        self.app = App(
+            "3", KEY, SECRET, **{"webhooks": ["http://localhost/"], "webhook_grace": 0, **app}
+        )
         self.hub = Hub([self.app], max_connections)
         self.now = 1000.0
         self.notified: list[dict[str, Any]] = []

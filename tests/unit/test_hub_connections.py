@@ -249,7 +249,7 @@ def test_the_server_stops_with_a_code_that_brings_clients_back() -> None:
     for number, browser in enumerate(browsers):
         browser.subscribe("presence-a", {"user_id": number})
     before = [len(browser.messages) for browser in browsers]
-    driver.carry_out(driver.hub.shutdown())
+    driver.carry_out(driver.hub.shutdown(driver.now))
     assert all(browser.closed and browser.closed[0] == 1001 for browser in browsers)
     assert [len(browser.messages) for browser in browsers] == before
     assert not driver.state.channels

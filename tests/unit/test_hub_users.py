@@ -128,7 +128,7 @@ def test_a_users_connections_can_be_ended() -> None:
     other = signed_in(driver, "u2")
     for browser in (*mine, other):
         browser.subscribe("presence-a", {"user_id": browser.socket_id})
-    driver.carry_out(driver.hub.terminate(driver.state, "u1"))
+    driver.carry_out(driver.hub.terminate(driver.state, "u1", driver.now))
     assert all(b.closed and b.closed[0] == 4009 for b in mine)
     assert all(b.got("pusher:error")[-1]["data"]["code"] == 4009 for b in mine)
     assert other.closed is None
@@ -138,7 +138,7 @@ def test_a_users_connections_can_be_ended() -> None:
 
 def test_ending_connections_of_an_unknown_user_does_nothing() -> None:
     driver = Driver()
-    assert driver.hub.terminate(driver.state, "u1") == []
+    assert driver.hub.terminate(driver.state, "u1", driver.now) == []
 
 
 # Client events

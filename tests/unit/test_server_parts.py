@@ -12,7 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.test.requesthelper import DummyRequest
 
 from txpusher.errors import ConfigurationError
-from txpusher.server import App, ChannelsServer
+from txpusher.server import App, ChannelsServer, WebHookTarget
 from txpusher.server._core.cache import ExpiringCache
 from txpusher.server._core.outputs import Audience
 from txpusher.server._limits import LARGE_AUDIENCE
@@ -84,6 +84,9 @@ def test_a_value_that_is_set_again_lives_anew() -> None:
         (("1", "k", "s"), {"webhooks": ["http://a/ü"]}, "webhooks"),
         (("1", "k", "s"), {"webhooks": ["http://a/ b"]}, "webhooks"),
         (("1", "k", "s"), {"client_events": 1}, "client_events"),
+        (("1", "k", "s"), {"webhook_grace": -1}, "webhook_grace"),
+        (("1", "k", "s"), {"webhook_batches": 1}, "webhook_batches"),
+        (("1", "k", "s"), {"webhooks": WebHookTarget("http://a")}, "webhooks"),
         (("1", "k", "s"), {"user_authentication": None}, "user_authentication"),
         (("1", "k", "s"), {"subscription_counts": "no"}, "subscription_counts"),
         (("1", "k", "s"), {"activity_timeout": 0}, "activity_timeout"),
@@ -97,6 +100,25 @@ def test_a_setting_that_is_wrong_is_named(
 ) -> None:
     with pytest.raises(ConfigurationError, match=word):
         App(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"url": "ftp://a"}, "URLs"),
+        ({"events": "channel_occupied"}, "several names"),
+        ({"events": ["channel_ocupied"]}, "channel_ocupied"),
+        ({"channel_prefix": 7}, "channel_prefix"),
+        ({"headers": [("a", "b")]}, "mapping"),
+        ({"headers": {"X-Pusher-Key": "k"}}, "X-Pusher-Key"),
+        ({"headers": {"a b": "c"}}, "a b"),
+        ({"headers": {"Authorization": "PASSWORD\n"}}, "value of Authorization"),
+    ],
+)
+def test_wrong_setting_of_a_webhook_is_named(settings: dict[str, Any], word: str) -> None:
+    with pytest.raises(ConfigurationError, match=word) as caught:
+        WebHookTarget(**{"url": "http://a", **settings})
+    assert "PASSWORD" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ Pusher library works with it.  It is one process that keeps everything in
 memory: not for production.  Needs the extra ``txpusher[server]``.
 """
 
-from txpusher.server._app import App
+from txpusher.server._app import App, WebHookTarget
 from txpusher.server._core.outputs import Activity
 from txpusher.server._server import ChannelsServer
 
-__all__ = ["Activity", "App", "ChannelsServer"]
+__all__ = ["Activity", "App", "ChannelsServer", "WebHookTarget"]

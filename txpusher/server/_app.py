@@ -4,28 +4,26 @@ The settings of one app on the server, checked once, when it is made.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 
-from txpusher._validators import boolean, identifier, plain_str, seconds, whole_number
+from txpusher._text import short_repr, with_type
+from txpusher._validators import (
+    boolean,
+    identifier,
+    instance_of,
+    plain_str,
+    seconds,
+    whole_number,
+)
 from txpusher.errors import ConfigurationError
 
 
-def _webhook_urls(value: object) -> tuple[str, ...]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-        raise ConfigurationError(
-            f"webhooks must be several URLs, such as a list, not {type(value).__name__}"
-        )
-    urls = tuple(value)
-    for url in urls:
-        _check_webhook_url(url)
-    return urls
-
-
-def _check_webhook_url(url: object) -> None:
+def _check_webhook_url(instance: object, attribute: Any, url: Any) -> None:
     # The URL is not quoted: it may hold a password.
     if not isinstance(url, str):
         raise ConfigurationError(f"webhooks must be URLs, not {type(url).__name__}")
@@ -40,6 +38,95 @@ def _check_webhook_url(url: object) -> None:
         )
 
 
+def _events(value: object) -> frozenset[str] | None:
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise ConfigurationError(
+            f"events of a webhook must be several names, such as a list, not {with_type(value)}"
+        )
+    names = frozenset(value)
+    if not names <= WEBHOOK_EVENTS:
+        raise ConfigurationError(
+            f"events of a webhook may be {', '.join(sorted(WEBHOOK_EVENTS))}, "
+            f"not {short_repr(sorted(map(str, names - WEBHOOK_EVENTS)))}"
+        )
+    return names
+
+
+def _headers(value: object) -> Mapping[str, str]:
+    headers = {} if value is None else value
+    if not isinstance(headers, Mapping):
+        raise ConfigurationError(
+            f"headers of a webhook must be a mapping, not {type(headers).__name__}"
+        )
+    for name, text in headers.items():
+        # Values are not quoted: they may be secrets.
+        if not isinstance(name, str) or not _HEADER_NAME(name):
+            raise ConfigurationError(
+                f"headers of a webhook: {short_repr(name)} is not a name of a header"
+            )
+        if not isinstance(text, str) or not text.isascii() or not text.isprintable():
+            raise ConfigurationError(
+                f"headers of a webhook: the value of {name} must be a str of printable ASCII"
+            )
+    return dict(headers)
+
+
+_HEADER_NAME = re.compile(
+    r"(?!(?i:x-pusher-|content-|host$))[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+).fullmatch
+
+#: The names of all webhook events ("Webhooks" in the Pusher Channels documentation).
+WEBHOOK_EVENTS = frozenset(
+    {
+        "channel_occupied",
+        "channel_vacated",
+        "member_added",
+        "member_removed",
+        "client_event",
+        "cache_miss",
+        "subscription_count",
+    }
+)
+
+
+@attrs.frozen
+class WebHookTarget:
+    """
+    A URL that is sent webhooks, and which of them.
+
+    :param url: The URL; a user and a password in it go into an ``Authorization`` header.
+    :param events: The names of the webhook events to send, None for all.
+    :param channel_prefix: Only events of channels whose name begins so are sent.
+    :param headers: Headers to send with each request, beside Pusher's own.
+    :raises ConfigurationError: A setting is malformed.
+    """
+
+    url: str = attrs.field(validator=_check_webhook_url, repr=False)
+    events: frozenset[str] | None = attrs.field(default=None, kw_only=True, converter=_events)
+    channel_prefix: str = attrs.field(
+        default="", kw_only=True, validator=instance_of(str, "a str")
+    )
+    headers: Mapping[str, str] = attrs.field(
+        default=None, kw_only=True, converter=_headers, repr=False
+    )
+
+    def wants(self, event: Mapping[str, Any]) -> bool:
+        """Return whether a webhook event is for this URL."""
+        return (self.events is None or event["name"] in self.events) and event.get(
+            "channel", ""
+        ).startswith(self.channel_prefix)
+
+
+def _webhooks(value: object) -> tuple[WebHookTarget, ...]:
+    if isinstance(value, (str, bytes, WebHookTarget)) or not isinstance(value, Iterable):
+        raise ConfigurationError(
+            f"webhooks must be several URLs, such as a list, not {type(value).__name__}"
+        )
+    return tuple(one if isinstance(one, WebHookTarget) else WebHookTarget(one) for one in value)
+
+
 @attrs.frozen
 class App:
     """
@@ -48,7 +135,13 @@ class App:
     :param id: The app's id; it need not be digits.
     :param key: The app's key.
     :param secret: The app's secret.
-    :param webhooks: URLs, each of which is sent every webhook event of the app.
+    :param webhooks: URLs, each of which is sent every webhook event of the app, or
+        :class:`WebHookTarget` where a URL is to be sent some of them.
+    :param webhook_grace: Seconds that ``channel_vacated`` and ``member_removed`` wait: a
+        client that comes back in time, because its page was reloaded, has never left for
+        the webhooks.  The hosted service waits for up to three seconds; 0 sends at once.
+    :param webhook_batches: Whether events that happen at about the same time go out in one
+        request.  The hosted service has batches switched off at first.
     :param client_events: Whether clients may send ``client-`` events.
     :param user_authentication: Whether clients may sign in.
     :param subscription_counts: Whether the subscribers of a channel are sent
@@ -64,9 +157,11 @@ class App:
     id: str = attrs.field(converter=plain_str, validator=identifier())
     key: str = attrs.field(converter=plain_str, validator=identifier(), repr=False)
     secret: str = attrs.field(converter=plain_str, validator=identifier(), repr=False)
-    webhooks: tuple[str, ...] = attrs.field(
-        default=(), kw_only=True, converter=_webhook_urls, repr=False
+    webhooks: tuple[WebHookTarget, ...] = attrs.field(
+        default=(), kw_only=True, converter=_webhooks, repr=False
     )
+    webhook_grace: float = attrs.field(default=3.0, kw_only=True, validator=seconds(zero=True))
+    webhook_batches: bool = attrs.field(default=False, kw_only=True, validator=boolean())
     client_events: bool = attrs.field(default=True, kw_only=True, validator=boolean())
     user_authentication: bool = attrs.field(default=True, kw_only=True, validator=boolean())
     subscription_counts: bool = attrs.field(default=True, kw_only=True, validator=boolean())

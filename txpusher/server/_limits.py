@@ -80,12 +80,17 @@ CACHE_ENTRY = 300
 # Webhooks.
 # Source: "Webhooks" in the Pusher Channels documentation.
 
-#: Seconds for which events gather before they are sent in one request.
+#: Seconds for which events gather before they are sent in one request, where an app has
+#: batches.
 WEBHOOK_GATHERING = 0.05
 #: Events of one request to a webhook.
 WEBHOOK_EVENTS = 100
 #: Events that wait for one URL; the oldest make room for new ones.
 WEBHOOKS_WAITING = 10_000
+#: Requests to one URL at the same time.
+WEBHOOK_REQUESTS = 50
+#: Failed requests to one URL that are repeated; further ones are given up at once.
+WEBHOOKS_REPEATED = 1000
 #: Seconds for one request to a webhook, to the last byte of the reply.
 WEBHOOK_REQUEST = 10.0
 #: Seconds after which a request that keeps failing is given up, by the documentation.

@@ -88,7 +88,7 @@ class Running:
         try:
             await _shielded(released)
             self.site.stopping = True
-            self._carry_out(self._hub.shutdown())
+            self._carry_out(self._hub.shutdown(self._now()))
             self.site.close_unless_websockets()
             await self.site.emptied()
         except CancelledError:
@@ -132,7 +132,7 @@ class Running:
 
     def disconnected(self, connection: Connection) -> None:
         """Forget a client that is gone."""
-        self._carry_out(self._hub.disconnect(connection))
+        self._carry_out(self._hub.disconnect(connection, self._now()))
 
     def too_slow(self, connection: Connection | None) -> None:
         """Report that a connection is cut off, because its client does not read."""

@@ -251,7 +251,9 @@ class Endpoints:
     # Users
 
     def _terminate(self, call: _AuthenticCall) -> Any:
-        call.out.extend(self._hub.terminate(call.state, check_user_id(call.path[1])))
+        call.out.extend(
+            self._hub.terminate(call.state, check_user_id(call.path[1]), call.request.now)
+        )
         return {}
 
 

@@ -27,6 +27,7 @@ from txpusher.server._core.state import AppState, Connection, is_cache
 from txpusher.server._core.subscriptions import (
     leave,
     send_due_counts,
+    send_due_departures,
     subscribe,
     unsubscribe,
 )
@@ -122,7 +123,7 @@ class Hub:
             return CloseCode.OVER_CAPACITY, f"the server has {most} connections already"
         return None
 
-    def disconnect(self, connection: Connection) -> list[Output]:
+    def disconnect(self, connection: Connection, now: float) -> list[Output]:
         """Forget a connection that has ended, once or again, and tell those who are left."""
         out: list[Output] = []
         if not connection.open:
@@ -138,12 +139,12 @@ class Hub:
             if not users:
                 del state.users[user_id]
         for name in list(connection.channels):
-            leave(connection, name, out)
+            leave(connection, name, now, out)
         out.append(Activity("disconnected", state.app.id, connection.socket_id))
         return out
 
     def _end(
-        self, connection: Connection, code: int, reason: str, *, tell: bool
+        self, connection: Connection, code: int, reason: str, now: float, *, tell: bool
     ) -> list[Output]:
         """
         End a connection.
@@ -154,16 +155,16 @@ class Hub:
         if tell:
             me = Audience([connection.peer])
             out.append(Send(me, messages.error(code, reason)))
-        return [*out, Close(connection.peer, code, reason), *self.disconnect(connection)]
+        return [*out, Close(connection.peer, code, reason), *self.disconnect(connection, now)]
 
-    def shutdown(self) -> list[Output]:
+    def shutdown(self, now: float) -> list[Output]:
         """End every connection with 1001, which makes clients come back after a while."""
         everyone = list(self._connections)
         reason = "the server is shutting down"
         out: list[Output] = [Close(c.peer, CloseCode.GOING_AWAY, reason) for c in everyone]
         for connection in everyone:
             # Nobody is left to be told who went.
-            out += [o for o in self.disconnect(connection) if isinstance(o, Activity)]
+            out += [o for o in self.disconnect(connection, now) if isinstance(o, Activity)]
         return out
 
     # Time
@@ -176,12 +177,13 @@ class Hub:
                 reason = f"no pong within {connection.state.app.pong_timeout:g} seconds"
                 # Before version 6 of the protocol an error comes before each close.
                 old = connection.protocol < 6
-                out += self._end(connection, CloseCode.NO_PONG, reason, tell=old)
+                out += self._end(connection, CloseCode.NO_PONG, reason, now, tell=old)
             elif connection.ping_due(now):
                 out.append(Send(Audience([connection.peer]), messages.PING))
         for state in self._apps.values():
             state.cache.forget(now)
             send_due_counts(state, out)
+            send_due_departures(state, now, out)
         return out
 
     # Messages
@@ -200,7 +202,7 @@ class Hub:
         except CloseWithError as error:
             reason = str(error)
             out.append(self._error_activity(connection, reason))
-            out += self._end(connection, error.code, reason, tell=True)
+            out += self._end(connection, error.code, reason, now, tell=True)
         return out
 
     def _error_activity(self, connection: Connection, detail: str) -> Activity:
@@ -223,7 +225,7 @@ class Hub:
         elif event == "pusher:subscribe":
             subscribe(connection, _data(message), now, out)
         elif event == "pusher:unsubscribe":
-            unsubscribe(connection, _data(message), out)
+            unsubscribe(connection, _data(message), now, out)
         elif event == "pusher:signin":
             sign_in(connection, _data(message), out)
         else:
@@ -266,12 +268,12 @@ class Hub:
                 )
         return out
 
-    def terminate(self, state: AppState, user_id: str) -> list[Output]:
+    def terminate(self, state: AppState, user_id: str, now: float) -> list[Output]:
         """End every connection that is signed in as a user."""
         out: list[Output] = []
         reason = "the app has ended the connections of this user"
         for connection in list(state.users.get(user_id, ())):
-            out += self._end(connection, CloseCode.UNAUTHORIZED, reason, tell=True)
+            out += self._end(connection, CloseCode.UNAUTHORIZED, reason, now, tell=True)
         return out
 
 

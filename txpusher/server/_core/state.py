@@ -168,6 +168,40 @@ class Channel:
         return self._everyone
 
 
+# Departures
+
+
+class Departures:
+    """
+    The webhook events ``channel_vacated`` and ``member_removed`` that wait.
+
+    Whoever comes back before its event is due has never left, for the webhooks: a page that
+    is reloaded would otherwise look like a user who leaves.
+
+    :param grace: Seconds that an event waits.
+    """
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        # In order of time.  By the name of the event, the channel and the user.
+        self._due: dict[tuple[str, str, str | None], float] = {}
+
+    def add(self, name: str, channel: str, user_id: str | None, now: float) -> None:
+        """Let an event wait from *now* on."""
+        self._due[name, channel, user_id] = now + self._grace
+
+    def cancel(self, name: str, channel: str, user_id: str | None = None) -> bool:
+        """Drop an event that waits; return whether there was one."""
+        return self._due.pop((name, channel, user_id), None) is not None
+
+    def take(self, now: float) -> list[tuple[str, str, str | None]]:
+        """Return the events that are due, which wait no more."""
+        due = [event for event, at in self._due.items() if at <= now]
+        for event in due:
+            del self._due[event]
+        return due
+
+
 # Apps and connections
 
 
@@ -178,6 +212,7 @@ class AppState:
     :ivar cache: The last event of each cache channel, by the channel's name.
     :ivar counts_due: Names of channels whose subscribers are yet to be told how many they
         are; a dict for its order.
+    :ivar departures: Webhook events that wait, lest someone come back.
     """
 
     def __init__(self, app: App, cache: ExpiringCache[CachedEvent]) -> None:
@@ -187,6 +222,7 @@ class AppState:
         self.users: dict[str, set[Connection]] = {}
         self.cache = cache
         self.counts_due: dict[str, None] = {}
+        self.departures = Departures(app.webhook_grace)
 
 
 class Connection:

@@ -41,28 +41,23 @@ def subscribe(
     :raises MessageError: The subscription is refused; the connection goes on.
     """
     name = _channel_name(data.get("channel"))
-    if name in connection.channels:
-        raise MessageError(f"Existing subscription to channel {name}", channel=name)
-    if len(connection.channels) >= limits.CHANNELS_PER_CONNECTION:
-        raise SubscriptionRefusedError(
-            name,
-            "LimitReached",
-            f"a connection may have {limits.CHANNELS_PER_CONNECTION} channels",
-            400,
-        )
+    _check_new(connection, name)
     member = _authorize(connection, name, data)
     state = connection.state
     channel = state.channels.get(name)
     if channel is None:
         channel = state.channels[name] = Channel(name)
-        _queue_webhook(state, name, out, "channel_occupied")
+        if not state.departures.cancel("channel_vacated", name):
+            _queue_webhook(state, name, out, "channel_occupied")
     joined = channel.join(connection, member)
     connection.channels[name] = channel
     me = Audience([connection.peer])
     summary = {} if channel.members is None else channel.members.summary()
     out.append(Send(me, messages.internal("subscription_succeeded", name, summary)))
     if joined and member is not None:
-        _send_member_event(state, channel, "member_added", member, out, connection)
+        _send_member_event(channel, "member_added", member.fields(), out, connection)
+        if not state.departures.cancel("member_removed", name, member.user_id):
+            _queue_webhook(state, name, out, "member_added", user_id=member.user_id)
     if is_cache(name):
         _send_cached(state, name, me, now, out)
     _count_changed(state, channel, out)
@@ -77,7 +72,9 @@ def subscribe(
     )
 
 
-def unsubscribe(connection: Connection, data: Mapping[str, Any], out: list[Output]) -> None:
+def unsubscribe(
+    connection: Connection, data: Mapping[str, Any], now: float, out: list[Output]
+) -> None:
     """
     Act on ``pusher:unsubscribe``; without such a subscription nothing changes.
 
@@ -87,23 +84,33 @@ def unsubscribe(connection: Connection, data: Mapping[str, Any], out: list[Outpu
     if not isinstance(name, str):
         raise MessageError("pusher:unsubscribe needs the name of a channel")
     if name in connection.channels:
-        leave(connection, name, out)
+        leave(connection, name, now, out)
 
 
-def leave(connection: Connection, name: str, out: list[Output]) -> None:
+def leave(connection: Connection, name: str, now: float, out: list[Output]) -> None:
     """Remove *connection* from the subscribers of one of its channels."""
     state = connection.state
     channel = connection.channels.pop(name)
     member = channel.leave(connection)
     out.append(Activity("unsubscribed", state.app.id, connection.socket_id, name))
     if member is not None:
-        _send_member_event(state, channel, "member_removed", member, out)
+        fields = {"user_id": member.user_id}
+        _send_member_event(channel, "member_removed", fields, out)
+        state.departures.add("member_removed", name, member.user_id, now)
     if channel.subscribers:
         _count_changed(state, channel, out)
     else:
         del state.channels[name]
         state.counts_due.pop(name, None)
-        _queue_webhook(state, name, out, "channel_vacated")
+        state.departures.add("channel_vacated", name, None, now)
+    send_due_departures(state, now, out)
+
+
+def send_due_departures(state: AppState, now: float, out: list[Output]) -> None:
+    """Send the webhook events of those who have left and not come back in time."""
+    for event, channel, user_id in state.departures.take(now):
+        fields = {} if user_id is None else {"user_id": user_id}
+        _queue_webhook(state, channel, out, event, **fields)
 
 
 def send_due_counts(state: AppState, out: list[Output]) -> None:
@@ -111,6 +118,19 @@ def send_due_counts(state: AppState, out: list[Output]) -> None:
     for name in state.counts_due:
         _send_count(state, state.channels[name], out)
     state.counts_due.clear()
+
+
+def _check_new(connection: Connection, name: str) -> None:
+    """Refuse a channel that the connection has already, and one channel too many."""
+    if name in connection.channels:
+        raise MessageError(f"Existing subscription to channel {name}", channel=name)
+    if len(connection.channels) >= limits.CHANNELS_PER_CONNECTION:
+        raise SubscriptionRefusedError(
+            name,
+            "LimitReached",
+            f"a connection may have {limits.CHANNELS_PER_CONNECTION} channels",
+            400,
+        )
 
 
 def _channel_name(name: object) -> str:
@@ -229,16 +249,13 @@ def _send_cached(
 
 
 def _send_member_event(
-    state: AppState,
     channel: Channel,
     event: str,
-    member: Member,
+    fields: Mapping[str, Any],
     out: list[Output],
     but: Connection | None = None,
 ) -> None:
-    fields = member.fields() if event == "member_added" else {"user_id": member.user_id}
     out.append(Send(channel.audience(but), messages.internal(event, channel.name, fields)))
-    _queue_webhook(state, channel.name, out, event, user_id=member.user_id)
 
 
 def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None:

@@ -2,8 +2,9 @@
 """
 Webhooks: what happens on the server, sent to the URLs of an app.
 
-Events gather for a moment and go out together, signed, in order, one request at a time for
-each URL.  A request that fails is repeated, with back-off, for five minutes.
+The events of one channel go out in order, one request each, and, where an app has batches,
+the events of all channels together.  A request that fails is repeated, with back-off, for five
+minutes, while the events after it go on their way.
 Source: "Webhooks" in the Pusher Channels documentation.
 """
 
@@ -11,14 +12,16 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from http.cookiejar import CookieJar
+from itertools import count
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+import attrs
 from treq.client import HTTPClient
 from twisted.application.internet import backoffPolicy
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -30,7 +33,7 @@ from zope.interface import implementer
 
 from txpusher._protocol.signing import hmac_hex
 from txpusher.server import _limits as limits
-from txpusher.server._app import App
+from txpusher.server._app import App, WebHookTarget
 from txpusher.server._core.json import dump_bytes
 from txpusher.server._core.outputs import Activity, Notify
 
@@ -39,30 +42,71 @@ log = Logger()
 Report = Callable[[Activity], None]
 
 
+Event = Mapping[str, Any]
+
+
+@attrs.frozen
+class _Request:
+    """A request to a webhook, which is the same in each attempt."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    what: str
+    give_up_at: float
+
+
 class _Target:
     """
     One URL of one app, and the events that wait for it.
 
     :ivar url: The URL without credentials, which go into a header.
     :ivar place: The URL without credentials and query, as it may be shown.
+    :ivar queues: The events that wait for their first attempt: by channel, or, where the app
+        has batches, all in one queue.  A queue exists as long as a task sends its events.
+    :ivar repeated: How many failed requests are being repeated.
     """
 
-    def __init__(self, app: App, url: str) -> None:
+    def __init__(self, app: App, settings: WebHookTarget) -> None:
         self.app = app
-        parts = urlsplit(url)
+        self.wants = settings.wants
+        parts = urlsplit(settings.url)
         credentials, _, netloc = parts.netloc.rpartition("@")
         self.url = urlunsplit(parts._replace(netloc=netloc, fragment=""))
         self.place = f"{parts.scheme}://{netloc}{parts.path}"
-        self.headers = {
-            b"Content-Type": b"application/json",
-            b"User-Agent": b"txpusher webhooks",
-            b"X-Pusher-Key": app.key.encode("utf-8"),
-        }
+        self.headers = {"User-Agent": "txpusher webhooks", **settings.headers}
         if credentials:
             basic = b64encode(unquote(credentials).encode("utf-8"))
-            self.headers[b"Authorization"] = b"Basic " + basic
-        self.waiting: deque[Mapping[str, Any]] = deque(maxlen=limits.WEBHOOKS_WAITING)
-        self.sending: Deferred[None] | None = None
+            self.headers["Authorization"] = f"Basic {basic.decode('ascii')}"
+        self.headers["Content-Type"] = "application/json"
+        self.headers["X-Pusher-Key"] = app.key
+        self.queues: dict[str, deque[Event]] = {}
+        self.tasks: set[Deferred[None]] = set()
+        self.room = DeferredSemaphore(limits.WEBHOOK_REQUESTS)
+        self.repeated = 0
+        self._waiting = 0
+
+    def add(self, event: Event) -> str | None:
+        """
+        Queue *event*.
+
+        :return: The name of the queue where a task is to be started for it, else None.
+        """
+        name = "" if self.app.webhook_batches else event.get("channel", "")
+        if self._waiting >= limits.WEBHOOKS_WAITING:
+            next(queue for queue in self.queues.values() if queue).popleft()
+            self._waiting -= 1
+        begins = name not in self.queues
+        self.queues.setdefault(name, deque()).append(event)
+        self._waiting += 1
+        return name if begins else None
+
+    def take(self, name: str) -> list[Event]:
+        """Take the events of the next request out of a queue."""
+        queue = self.queues[name]
+        most = limits.WEBHOOK_EVENTS if self.app.webhook_batches else 1
+        events = [queue.popleft() for _ in range(min(most, len(queue)))]
+        self._waiting -= len(events)
+        return events
 
 
 class WebHookSender:
@@ -72,7 +116,7 @@ class WebHookSender:
     :param apps: The apps, which name the URLs.
     :param reactor: Keeps the time, and connects.
     :param clock: Returns the time in seconds since the epoch.
-    :param report: Told of every request, and of every request that is given up.
+    :param report: Told of every attempt, and of every request that is given up.
     """
 
     def __init__(
@@ -81,7 +125,7 @@ class WebHookSender:
         self._reactor = reactor
         self._clock = clock
         self._report = report
-        self._targets = {app.id: [_Target(app, url) for url in app.webhooks] for app in apps}
+        self._targets = {app.id: [_Target(app, one) for one in app.webhooks] for app in apps}
         self._backoff = backoffPolicy(
             limits.WEBHOOK_FIRST_DELAY, limits.WEBHOOK_LONGEST_DELAY, 2.0
         )
@@ -92,81 +136,115 @@ class WebHookSender:
     def queue(self, notification: Notify) -> None:
         """Queue an event for the URLs of its app."""
         for target in self._targets[notification.app_id]:
-            target.waiting.append(notification.event)
-            if target.sending is None and not self._stopped:
-                target.sending = Deferred.fromCoroutine(self._send_all(target))
-                target.sending.addErrback(self._failed)
+            if not self._stopped and target.wants(notification.event):
+                queue = target.add(notification.event)
+                if queue is not None:
+                    self._start(target, self._send_queue(target, queue))
 
     def stop(self) -> None:
-        """End every request and every retry, and drop the events that wait."""
+        """End every request and every repetition, and drop the events that wait."""
         self._stopped = True
         for targets in self._targets.values():
             for target in targets:
-                target.waiting.clear()
-                if target.sending is not None:
-                    target.sending.cancel()
+                for task in list(target.tasks):
+                    task.cancel()
 
-    def _failed(self, failure: Any) -> None:
+    def _start(self, target: _Target, coroutine: Coroutine[Deferred[Any], Any, None]) -> None:
+        task = Deferred.fromCoroutine(coroutine)
+        target.tasks.add(task)
+
+        def ended(result: Any) -> Any:
+            target.tasks.discard(task)
+            return result
+
+        task.addBoth(ended).addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
             log.failure("A webhook could not be sent", failure=failure)
 
-    async def _send_all(self, target: _Target) -> None:
+    async def _send_queue(self, target: _Target, name: str) -> None:
+        """Send the events of a queue, each request once the first attempt before has ended."""
         try:
-            while not self._stopped:
-                await deferLater(self._reactor, limits.WEBHOOK_GATHERING)
-                if not target.waiting:
-                    return
-                count = min(limits.WEBHOOK_EVENTS, len(target.waiting))
-                await self._send(target, [target.waiting.popleft() for _ in range(count)])
+            while target.queues[name]:
+                if target.app.webhook_batches:
+                    await deferLater(self._reactor, limits.WEBHOOK_GATHERING)
+                request = self._request(target, target.take(name))
+                if not await self._attempt(target, request):
+                    self._repeat_later(target, request)
         finally:
-            target.sending = None
+            del target.queues[name]
 
-    async def _send(self, target: _Target, events: list[Mapping[str, Any]]) -> None:
+    def _request(self, target: _Target, events: list[Event]) -> _Request:
         body = dump_bytes({"time_ms": int(self._clock() * 1000), "events": events})
-        signature = hmac_hex(target.app.secret, body).encode("ascii")
-        headers = {**target.headers, b"X-Pusher-Signature": signature}
-        names = ", ".join(event["name"] for event in events)
-        give_up_at = self._reactor.seconds() + limits.WEBHOOK_GIVE_UP
-        attempt = 0
-        while True:
-            problem = await self._attempt(target.url, body, headers)
-            if problem is None:
-                self._report_request("webhook", target, names)
-                return
-            delay = self._backoff(attempt)
-            attempt += 1
-            if self._reactor.seconds() + delay > give_up_at:
-                self._report_request("webhook_failed", target, f"{names}: given up: {problem}")
-                return
-            self._report_request("webhook_failed", target, f"{names}: {problem}; trying again")
-            await deferLater(self._reactor, delay)
+        signature = hmac_hex(target.app.secret, body)
+        return _Request(
+            body,
+            {**target.headers, "X-Pusher-Signature": signature},
+            ", ".join(f"{event['name']} {event.get('channel', '')}" for event in events),
+            self._reactor.seconds() + limits.WEBHOOK_GIVE_UP,
+        )
 
-    def _report_request(self, kind: str, target: _Target, text: str) -> None:
+    def _repeat_later(self, target: _Target, request: _Request) -> None:
+        """Repeat a request by itself, so that it holds up no other."""
+        if target.repeated >= limits.WEBHOOKS_REPEATED:
+            self._report_attempt(
+                "webhook_failed",
+                target,
+                f"{request.what}: given up: {target.repeated} requests are being repeated",
+            )
+        else:
+            self._start(target, self._repeat(target, request))
+
+    async def _repeat(self, target: _Target, request: _Request) -> None:
+        target.repeated += 1
+        try:
+            for attempt in count():
+                delay = self._backoff(attempt)
+                if self._reactor.seconds() + delay > request.give_up_at:
+                    self._report_attempt("webhook_failed", target, f"{request.what}: given up")
+                    return
+                await deferLater(self._reactor, delay)
+                if await self._attempt(target, request):
+                    return
+        finally:
+            target.repeated -= 1
+
+    def _report_attempt(self, kind: str, target: _Target, text: str) -> None:
         self._report(Activity(kind, target.app.id, detail=f"{target.place}: {text}"))
 
-    async def _attempt(
-        self, url: str, body: bytes, headers: Mapping[bytes, bytes]
-    ) -> str | None:
-        """Send a request once: return None where it is accepted, else why it is not."""
+    async def _attempt(self, target: _Target, request: _Request) -> bool:
+        """Send a request once, report it, and return whether it was accepted."""
+        await target.room.acquire()
         started = self._reactor.seconds()
         try:
-            posting = Deferred.fromCoroutine(self._post(url, body, headers))
+            posting = Deferred.fromCoroutine(self._post(target.url, request))
             status = await posting.addTimeout(limits.WEBHOOK_REQUEST, self._reactor)
+            accepted, result = 200 <= status < 300, f"status {status}"
         except Exception as error:
             if self._stopped:
                 # An aborted request fails in ways of its own.
                 raise CancelledError from None
+            accepted, result = False, type(error).__name__
             if self._reactor.seconds() - started >= limits.WEBHOOK_REQUEST:
-                return f"no reply within {limits.WEBHOOK_REQUEST:g} seconds"
-            return type(error).__name__
-        return None if 200 <= status < 300 else f"status {status}"
+                result = f"no reply within {limits.WEBHOOK_REQUEST:g} seconds"
+        finally:
+            target.room.release()
+        milliseconds = (self._reactor.seconds() - started) * 1000
+        self._report_attempt(
+            "webhook" if accepted else "webhook_failed",
+            target,
+            f"{request.what}: {result} after {milliseconds:.0f} ms"
+            + ("" if accepted else "; trying again"),
+        )
+        return accepted
 
-    async def _post(self, url: str, body: bytes, headers: Mapping[bytes, bytes]) -> int:
+    async def _post(self, url: str, request: _Request) -> int:
         """Send a request, and return the status of the reply once all of it has come."""
         response = await self._client.post(
             url,
-            data=body,
-            headers=Headers({name: [value] for name, value in headers.items()}),
+            data=request.body,
+            headers=Headers({name: [value] for name, value in request.headers.items()}),
             allow_redirects=False,
             unbuffered=True,
         )
