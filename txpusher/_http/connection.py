@@ -80,8 +80,9 @@ class PooledConnection(ProtocolWrapper):
         self._answered_in_tls = False
         self._is_receiving = False
         self._is_paused = False
-        self._kept_since = 0.0
-        self._kept_since_on_the_wall = 0.0
+        self._went_stale = False
+        self._leased_at = 0.0
+        self._leased_on_the_wall = 0.0
         self._abort_call: Any = None
 
     def connectionMade(self) -> None:
@@ -113,7 +114,9 @@ class PooledConnection(ProtocolWrapper):
         self._requests += 1
         self._received = 0
         self.byte_limit = MAX_HEAD_BYTES + _READ_BYTES
-        self._wire.hold()
+        self._went_stale = False
+        self._note_time()
+        self._wire.hold(self._is_fresh_enough)
 
     @property
     def has_sent(self) -> bool:
@@ -122,9 +125,11 @@ class PooledConnection(ProtocolWrapper):
 
     @property
     def died_unused(self) -> bool:
-        """Whether the connection was kept, and closed before a byte of the request left."""
+        """Whether the connection was kept, and ended before a byte of the request left."""
         return (
-            self._state is ConnectionState.LOST and self._requests > 1 and not self._wire.sent
+            self._state is ConnectionState.LOST
+            and (self._requests > 1 or self._went_stale)
+            and not self._wire.sent
         )
 
     @property
@@ -137,9 +142,9 @@ class PooledConnection(ProtocolWrapper):
             return "; not a byte came back: is it a port for HTTPS?"
         return ""
 
-    def keep(self, now: float) -> bool:
+    def keep(self) -> bool:
         """
-        Wait for the next request, from *now* on; return whether that is possible.
+        Wait for the next request; return whether that is possible.
 
         A reply that came before the request had left is about something else, and what is
         held of the request must not go out later.  Nor is a connection kept that the last
@@ -148,23 +153,39 @@ class PooledConnection(ProtocolWrapper):
         if not self._wire.sent or self._state is ConnectionState.ABORTED:
             return False
         self._state = ConnectionState.KEPT
-        self._kept_since = now
-        self._kept_since_on_the_wall = time.time()
         return True
 
-    def may_be_used(self, now: float, keep_alive_timeout: float) -> bool:
-        """
-        Return whether the next request may use the connection.
+    def _note_time(self) -> None:
+        self._leased_at = self.factory.reactor.seconds()
+        self._leased_on_the_wall = time.time()
 
-        The wall clock counts, too: the reactor's clock can stop while a computer sleeps.
+    def _is_young(self) -> bool:
         """
-        if self._state is ConnectionState.OPENING:
-            return True
-        age = max(now - self._kept_since, time.time() - self._kept_since_on_the_wall)
-        return (
-            self._state is ConnectionState.KEPT
-            and not self.disconnecting
-            and age < keep_alive_timeout
+        Return whether the connection has not been idle for longer than it may.
+
+        Idle since it was leased: nobody knows when the reply came, it may have lain in the
+        socket while the process stood still.  The wall clock counts, too: the reactor's
+        clock can stop while a computer sleeps.
+        """
+        limit = self.factory.keep_alive_timeout
+        return bool(
+            self.factory.reactor.seconds() - self._leased_at < limit
+            and time.time() - self._leased_on_the_wall < limit
+        )
+
+    def _is_fresh_enough(self) -> bool:
+        """
+        Return whether the request that is held may go out.
+
+        The process may have stood still since the connection was leased.
+        """
+        self._went_stale = not self._is_young()
+        return not self._went_stale
+
+    def may_be_used(self) -> bool:
+        """Return whether the next request may use the connection."""
+        return self._state is ConnectionState.OPENING or (
+            self._state is ConnectionState.KEPT and not self.disconnecting and self._is_young()
         )
 
     def give_up(self) -> None:
@@ -262,10 +283,12 @@ class _ConnectionFactory(_Factory):
         on_closed: Callable[[_ConnectionFactory], None],
         *,
         tls: bool,
+        keep_alive_timeout: float,
     ) -> None:
         super().__init__(wrapped)
         self.reactor = reactor
         self.tls = tls
+        self.keep_alive_timeout = keep_alive_timeout
         self._on_closed: Callable[[_ConnectionFactory], None] | None = on_closed
 
     def abort(self) -> None:
@@ -290,6 +313,7 @@ class BoundedEndpoint:
 
     :param way: Makes the endpoint of one connection, which reports its phases.
     :param tls: Whether a connection is ready only after a TLS handshake.
+    :param keep_alive_timeout: Seconds for which a connection may be idle before a request.
     """
 
     def __init__(
@@ -299,11 +323,13 @@ class BoundedEndpoint:
         limit: int,
         *,
         tls: bool,
+        keep_alive_timeout: float,
     ) -> None:
         self._reactor = reactor
         self._way = way
         self._limit = limit
         self._tls = tls
+        self._keep_alive_timeout = keep_alive_timeout
         self._sockets = DeferredSemaphore(limit)
         self._on_empty: list[Deferred[None]] = []
         self._factories: set[_ConnectionFactory] = set()
@@ -321,7 +347,13 @@ class BoundedEndpoint:
         """
         report(Phase.WAITING_FOR_SOCKET)
         await self._sockets.acquire()
-        wrapping = _ConnectionFactory(self._reactor, factory, self._closed, tls=self._tls)
+        wrapping = _ConnectionFactory(
+            self._reactor,
+            factory,
+            self._closed,
+            tls=self._tls,
+            keep_alive_timeout=self._keep_alive_timeout,
+        )
         self._factories.add(wrapping)
         report(Phase.LOOKING_UP)
         try:

@@ -139,7 +139,11 @@ class PooledLink:
                 config.host.encode("ascii"), config.port
             )
         self._endpoint = BoundedEndpoint(
-            reactor, self._way, config.max_connections, tls=config.use_tls
+            reactor,
+            self._way,
+            config.max_connections,
+            tls=config.use_tls,
+            keep_alive_timeout=config.keep_alive_timeout,
         )
         self._pool = ConnectionPool(
             reactor,

@@ -92,8 +92,6 @@ class ConnectionPool(HTTPConnectionPool):
         self.retryAutomatically = False
         self.maxPersistentPerHost = max_connections
         self.cachedConnectionTimeout = cast(int, keep_alive_timeout)  # floats are fine
-        self._clock = reactor
-        self._keep_alive_timeout = keep_alive_timeout
         self._endpoint = endpoint
 
     def lease(self, report: Report) -> Any:
@@ -111,13 +109,13 @@ class ConnectionPool(HTTPConnectionPool):
             if not isinstance(protocol, _HTTPProtocol):
                 return leased
             connection = cast(PooledConnection, protocol.transport)
-            if connection.may_be_used(self._clock.seconds(), self._keep_alive_timeout):
+            if connection.may_be_used():
                 return protocol
             connection.give_up()
 
     def _putConnection(self, key: Any, connection: Any) -> None:
         transport = connection.transport
-        if not connection.is_last_reply() and transport.keep(self._clock.seconds()):
+        if not connection.is_last_reply() and transport.keep():
             super()._putConnection(key, connection)
         else:
             transport.loseConnection()

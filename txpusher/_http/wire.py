@@ -98,6 +98,7 @@ class Wire(ProtocolWrapper):
         self.sent = 0
         self._state = WireState.PASSING
         self._held: list[bytes] = []
+        self._may_go: Callable[[], bool]
         self._socket: socket.socket | None = None
         #: Whether something may be in the transport's own buffer, which then goes first.
         self._is_buffered = False
@@ -117,9 +118,14 @@ class Wire(ProtocolWrapper):
             self._is_buffered = not self.factory.is_fresh
         super().makeConnection(transport)
 
-    def hold(self) -> None:
-        """Begin a request: count from zero, and hold what is written until the next turn."""
+    def hold(self, may_go: Callable[[], bool]) -> None:
+        """
+        Begin a request: count from zero, and hold what is written until the next turn.
+
+        :param may_go: Asked then whether the request may still go out over this connection.
+        """
         self.sent = 0
+        self._may_go = may_go
         if self._state is WireState.PASSING:
             self._state = WireState.HOLDING
 
@@ -141,6 +147,9 @@ class Wire(ProtocolWrapper):
             return
         if self._has_something_to_read():
             self.factory.next_turn.add(self._release)
+            return
+        if not self._may_go():
+            self.abortConnection()
             return
         data, self._held = b"".join(self._held), []
         self._state = WireState.PASSING
