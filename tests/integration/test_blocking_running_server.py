@@ -7,7 +7,6 @@ the running reactor, where a call that waited for the reactor could only hang.
 
 from __future__ import annotations
 
-import base64
 import gc
 import inspect
 import os
@@ -25,6 +24,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
+from tests.support.credentials import MASTER_KEY_BASE64
 from txpusher.errors import ClosedError, ConfigurationError, InvalidRequestError
 from txpusher.server import App
 from txpusher.testing import (
@@ -36,8 +36,6 @@ from txpusher.testing import (
 )
 
 from .blocking_page import Page, publish
-
-MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 
 
 def server_processes() -> set[int]:
@@ -133,7 +131,7 @@ def test_page_is_waited_for_at_each_step(server: BlockingRunningServer) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_blocking_client_publishes_from_a_thread(nothing_left: None) -> None:
-    server = BlockingRunningServer.start(encryption_master_key_base64=MASTER_KEY)
+    server = BlockingRunningServer.start(encryption_master_key_base64=MASTER_KEY_BASE64)
     pusher = server.pusher()
     server.pusher(max_pending=1)  # never used, and closed without a thread of its own
     await deferToThread(pusher.trigger, "private-encrypted-a", "e", {"n": 1})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -12,6 +11,7 @@ import pytest_twisted
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.threads import deferToThread
 
+from tests.support.credentials import MASTER_KEY_BASE64
 from tests.support.observing import Log, in_reactor
 from txpusher import (
     APIError,
@@ -22,14 +22,15 @@ from txpusher import (
 )
 from txpusher.testing import FakePusher, RunningServer
 
-MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
-
 
 @pytest_twisted.async_yield_fixture
 async def pushers(log: Log, clean_reactor: None) -> AsyncIterator[list[Pusher]]:
     """A Pusher of a running server, and a FakePusher with the same settings."""
     server = await RunningServer.start()
-    settings: dict[str, Any] = {"encryption_master_key_base64": MASTER_KEY, "max_batch_size": 3}
+    settings: dict[str, Any] = {
+        "encryption_master_key_base64": MASTER_KEY_BASE64,
+        "max_batch_size": 3,
+    }
     yield [server.pusher(**settings), FakePusher(**settings)]
     await server.stop()
 
@@ -179,8 +180,8 @@ async def test_calls_leave_out_no_public_operation(pushers: list[Pusher]) -> Non
 
 @pytest_twisted.ensureDeferred
 async def test_same_events_are_sent_as_a_server_accepts(log: Log, clean_reactor: None) -> None:
-    server = await RunningServer.start(encryption_master_key_base64=MASTER_KEY)
-    fake = FakePusher(encryption_master_key_base64=MASTER_KEY, max_batch_size=3)
+    server = await RunningServer.start(encryption_master_key_base64=MASTER_KEY_BASE64)
+    fake = FakePusher(encryption_master_key_base64=MASTER_KEY_BASE64, max_batch_size=3)
     for pusher in (server.pusher(max_batch_size=3), fake):
         for call in CALLS:
             await outcome(call, pusher)

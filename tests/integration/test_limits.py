@@ -15,11 +15,13 @@ from twisted.internet.defer import DeferredList
 from tests.support.asserting import error_of
 from tests.support.misbehaving import OK, answering, never_answer, reply
 from tests.support.observing import client_sockets, established
-from tests.support.waiting import until, within
+from tests.support.waiting import pause, until, within
 from txpusher import Attempt, HTTPError, QueueFullError, RetryPolicy
 
 SINK = Path(__file__).parent / "scripts" / "sink.py"
 FAST = RetryPolicy(max_retries=2, initial_delay=0.001, max_delay=0.01)
+#: A retry that waits for one turn of the reactor.
+AT_ONCE = RetryPolicy(max_retries=2, initial_delay=0)
 
 
 class Sink:
@@ -187,11 +189,12 @@ async def test_retried_operation_is_sent_before_waiting_operations(serve, connec
             peer.send(OK)
 
     server = serve(script)
-    pusher = connect(server, max_connections=1, retry=FAST)
+    pusher = connect(server, max_connections=1, retry=AT_ONCE)
     words = [b"first", b"second", b"third", b"fourth"]
     operations = [pusher.trigger("c", "e", word.decode()) for word in words]
     # The first waits in the queue again, and the second is on its way.
-    await until(lambda: pusher.stats.sent == 2 and not pusher._transport._waiting_to_retry)
+    await until(lambda: pusher.stats.sent == 2)
+    await pause(0)
     assert pusher.stats.retried == 0
     gate.append(True)
     for operation in operations:
@@ -343,10 +346,11 @@ class TestStats:
             peer.send(reply(429))
             await peer.stall()
 
-        pusher = connect(serve(script), max_connections=1, retry=FAST, timeout=60)
+        pusher = connect(serve(script), max_connections=1, retry=AT_ONCE, timeout=60)
         repeated = pusher.trigger("c", "e", "d")
         stuck = pusher.trigger("c", "e", "d")
-        await until(lambda: pusher.stats.sent == 2 and not pusher._transport._waiting_to_retry)
+        await until(lambda: pusher.stats.sent == 2)
+        await pause(0)
         for operation in (repeated, stuck):
             operation.addErrback(lambda failure: None)
             operation.cancel()

@@ -10,6 +10,7 @@ import pytest_twisted
 from twisted.internet.defer import CancelledError, fail
 from twisted.internet.threads import deferToThread
 
+from tests.support.credentials import MASTER_KEY_BASE64
 from tests.support.observing import Log, in_reactor
 from txpusher import BlockingPusher, Pusher
 from txpusher.errors import ConfigurationError
@@ -17,8 +18,6 @@ from txpusher.server import App
 from txpusher.testing import AcceptedEvent, RunningServer
 
 pytest.importorskip("wsproto")
-
-MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 
 
 @pytest_twisted.async_yield_fixture
@@ -153,7 +152,7 @@ async def test_subscriber_whose_server_stops_fails_its_waits(
 
 @pytest_twisted.ensureDeferred
 async def test_encrypted_events_are_read_with_the_key(log: Log, clean_reactor: None) -> None:
-    server = await RunningServer.start(encryption_master_key_base64=MASTER_KEY)
+    server = await RunningServer.start(encryption_master_key_base64=MASTER_KEY_BASE64)
     pusher = server.pusher()
     await pusher.trigger("private-encrypted-a", "e", {"secret": 1})
     other_key = base64.b64encode(bytes(32)).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import socket
@@ -12,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from tests.support.credentials import MASTER_KEY_BASE64
 from tests.support.process import Process
 from txpusher import Pusher
 
@@ -21,8 +21,6 @@ APP_ID = "interop-app"
 KEY = "interop-key"
 SECRET = "interop-secret"
 
-#: The master key of every client here, and of the SDKs it is compared with.
-MASTER_KEY = base64.b64encode(bytes(range(32))).decode("ascii")
 
 #: Those that soketi and our own server both send.
 WEBHOOK_EVENTS = [
@@ -61,7 +59,7 @@ class Address:
             "host": self.host,
             "port": self.port,
             "use_tls": False,
-            "encryption_master_key_base64": MASTER_KEY,
+            "encryption_master_key_base64": MASTER_KEY_BASE64,
         }
 
 

@@ -11,13 +11,14 @@ import nacl.secret
 import pytest
 import pytest_twisted
 
+from tests.support.credentials import MASTER_KEY, MASTER_KEY_BASE64
 from txpusher import Pusher
 from txpusher._api import Api, ApiRequest
 from txpusher._protocol import encryption, signing
 from txpusher.config import Config
 
 from .requirements import import_or_skip
-from .servers import APP_ID, KEY, MASTER_KEY, SECRET
+from .servers import APP_ID, KEY, SECRET
 
 SOCKET_ID = "1234.5678"
 ENCRYPTED = "private-encrypted-room"
@@ -36,14 +37,14 @@ TEXTS = ["", "text", '{"a":1}', "Grüße ☃ 🐍", "\x00\n\u2028", "x" * 5000]
 
 @pytest.fixture
 def api():
-    return Api(Config(APP_ID, KEY, SECRET, encryption_master_key_base64=MASTER_KEY))
+    return Api(Config(APP_ID, KEY, SECRET, encryption_master_key_base64=MASTER_KEY_BASE64))
 
 
 @pytest.fixture
 def python_sdk():
     # This SDK takes only digits for an app's id.
     sdk = import_or_skip("pusher")
-    return sdk.Pusher("42", KEY, SECRET, encryption_master_key_base64=MASTER_KEY)
+    return sdk.Pusher("42", KEY, SECRET, encryption_master_key_base64=MASTER_KEY_BASE64)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def node_settings():
         "appId": APP_ID,
         "key": KEY,
         "secret": SECRET,
-        "encryptionMasterKeyBase64": MASTER_KEY,
+        "encryptionMasterKeyBase64": MASTER_KEY_BASE64,
     }
 
 
@@ -126,7 +127,7 @@ class TestPythonSdk:
     def test_python_sdk_decrypts_our_events(self, api, text):
         crypto = import_or_skip("pusher.crypto")
         payload = json.loads(api.event_data(ENCRYPTED, text))
-        key = crypto.generate_shared_secret(ENCRYPTED.encode(), base64.b64decode(MASTER_KEY))
+        key = crypto.generate_shared_secret(ENCRYPTED.encode(), MASTER_KEY)
         box = nacl.secret.SecretBox(key)
         plain = box.decrypt(
             base64.b64decode(payload["ciphertext"]), base64.b64decode(payload["nonce"])
@@ -136,7 +137,7 @@ class TestPythonSdk:
     @pytest.mark.parametrize("text", TEXTS)
     def test_python_sdk_events_are_decrypted_by_us(self, text):
         crypto = import_or_skip("pusher.crypto")
-        key = base64.b64decode(MASTER_KEY)
+        key = MASTER_KEY
         payload = json.dumps(crypto.encrypt(ENCRYPTED, text, key))
         assert encryption.decrypt(ENCRYPTED, payload, key) == text
 
@@ -319,7 +320,7 @@ class TestNodeSdk:
         body = await node_sdk.call(
             "trigger_body", settings=node_settings, args=[ENCRYPTED, "event", data]
         )
-        plain = encryption.decrypt(ENCRYPTED, body["data"], base64.b64decode(MASTER_KEY))
+        plain = encryption.decrypt(ENCRYPTED, body["data"], MASTER_KEY)
         assert json.loads(plain) == data
 
     @pytest_twisted.ensureDeferred

@@ -9,11 +9,11 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
+from tests.support.credentials import MASTER_KEY_BASE64
 from txpusher import Pusher
 
 from . import servers
 from .requirements import import_or_skip
-from .servers import MASTER_KEY
 
 #: The Python SDK takes only digits.
 APP_ID = "42"
@@ -37,7 +37,7 @@ class PythonSdk:
             ssl=False,
             host=address.host,
             port=address.port,
-            encryption_master_key_base64=MASTER_KEY,
+            encryption_master_key_base64=MASTER_KEY_BASE64,
         )
 
     async def trigger(self, channels, event, data, socket_id=None):
@@ -86,7 +86,7 @@ class NodeSdk:
             "secret": address.secret,
             "host": address.host,
             "port": str(address.port),
-            "encryptionMasterKeyBase64": MASTER_KEY,
+            "encryptionMasterKeyBase64": MASTER_KEY_BASE64,
             "timeout": 5000,
         }
 

@@ -7,13 +7,14 @@ import pytest
 import pytest_twisted
 from twisted.web.resource import Resource
 
+from tests.support.credentials import MASTER_KEY_BASE64
 from tests.support.serving import serving
 from txpusher import Pusher, WebHook
 
 from . import servers
 from .inbox import Inbox
 from .requirements import import_or_skip
-from .servers import APP_ID, KEY, MASTER_KEY, SECRET
+from .servers import APP_ID, KEY, SECRET
 
 
 @attrs.frozen
@@ -119,7 +120,7 @@ async def test_webhook_signatures_are_valid_for_us_and_for_the_official_sdks(
     (received,) = [each for each in receiver.requests if occupied in each.webhook.events]
     assert received.webhook.is_valid
     python_sdk = import_or_skip("pusher").Pusher(
-        "42", KEY, SECRET, encryption_master_key_base64=MASTER_KEY
+        "42", KEY, SECRET, encryption_master_key_base64=MASTER_KEY_BASE64
     )
     signature = received.headers["x-pusher-signature"]
     assert python_sdk.validate_webhook(KEY, signature, received.body) == received.webhook.data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -12,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
+from tests.support.credentials import MASTER_KEY_BASE64
 from txpusher import (
     APIError,
     Attempt,
@@ -26,7 +26,6 @@ from txpusher import (
 from txpusher.errors import ConfigurationError
 from txpusher.testing import ANYTHING, FakePusher, SentEvent
 
-MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
 ENCRYPTED, USER = "private-encrypted-a", "#server-to-user-7"
 
 
@@ -42,7 +41,7 @@ def value_of(deferred: Deferred[Any]) -> Any:
 
 def test_sent_has_the_data_as_given_then_and_one_entry_per_channel() -> None:
     fake = FakePusher(
-        json_dumps=lambda data: '"encoded"', encryption_master_key_base64=MASTER_KEY
+        json_dumps=lambda data: '"encoded"', encryption_master_key_base64=MASTER_KEY_BASE64
     )
     data = {"day": date(2026, 1, 2), "tuple": (1, 2)}
     value_of(fake.trigger(iter(["a", "b"]), "e", data, socket_id="1.2"))
