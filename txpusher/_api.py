@@ -14,8 +14,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from txpusher._event import Event as Event
-from txpusher._event import as_event, encode_json, event_data, master_key
+from txpusher._event import Event, as_event, encode_json, event_data, master_key
 from txpusher._protocol import encryption, signing
 from txpusher._protocol.names import (
     MAX_CHANNELS,
@@ -31,9 +30,14 @@ from txpusher._protocol.names import (
     is_presence,
 )
 from txpusher._reply import ApiReply, decode_reply, redactor
-from txpusher._request import ApiRequest as ApiRequest
-from txpusher._request import check_method, exact_body, json_body, query_params
-from txpusher._request import signed_query as signed_query
+from txpusher._request import (
+    ApiRequest,
+    check_method,
+    exact_body,
+    json_body,
+    query_params,
+    signed_query,
+)
 from txpusher._text import (
     is_str,
     take_parts,

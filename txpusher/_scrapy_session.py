@@ -19,7 +19,7 @@ from scrapy.utils.defer import maybe_deferred_to_future
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from txpusher._api import Event
+from txpusher._event import Event
 from txpusher._scrapy_items import OversizeError, encode_item
 from txpusher._scrapy_settings import ScrapySettings
 from txpusher.client import Pusher

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from txpusher._api import Api, ApiRequest
+from txpusher._api import Api
+from txpusher._request import ApiRequest
 from txpusher._testing_transport import FakeTransport, SentEvent
 from txpusher._text import short_repr
 from txpusher.client import Pusher

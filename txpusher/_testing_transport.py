@@ -14,7 +14,7 @@ import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from txpusher._api import Api, ApiRequest
+from txpusher._api import Api
 from txpusher._http.stats import Attempt, Stats
 from txpusher._protocol.names import (
     check_event_name,
@@ -24,6 +24,7 @@ from txpusher._protocol.names import (
     is_presence,
 )
 from txpusher._reply import ApiReply
+from txpusher._request import ApiRequest
 from txpusher._text import short_repr
 from txpusher.errors import InvalidRequestError, PusherError
 

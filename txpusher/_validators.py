@@ -101,16 +101,6 @@ def check_cluster(name: str, value: object) -> None:
         )
 
 
-def check_tls_policy(name: str, value: object) -> None:
-    """Refuse a *value* that does not provide ``IPolicyForHTTPS``."""
-    from twisted.web.iweb import IPolicyForHTTPS
-
-    if not IPolicyForHTTPS.providedBy(value):
-        raise ConfigurationError(
-            f"{name} must provide IPolicyForHTTPS, not be a {type(value).__name__}"
-        )
-
-
 def port_or_zero(value: int | None) -> int:
     """
     Return the setting ``port``, 0 for None: the default depends on other settings.
@@ -191,8 +181,3 @@ def identifier() -> Validator:
 def cluster_name() -> Validator:
     """Make a validator of :func:`check_cluster`."""
     return _named(check_cluster, "")
-
-
-def tls_policy() -> Validator:
-    """Make a validator of :func:`check_tls_policy`."""
-    return _named(check_tls_policy, "")

@@ -32,7 +32,6 @@ from txpusher._validators import (
     plain_str,
     port_or_zero,
     seconds,
-    tls_policy,
     whole_number,
 )
 from txpusher.errors import ConfigurationError
@@ -76,7 +75,18 @@ class Options(TypedDict, total=False):
     endpoint: IStreamClientEndpoint | None
 
 
-def _endpoint(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+def check_tls_policy(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Refuse the setting ``tls_policy`` where it does not provide ``IPolicyForHTTPS``."""
+    from twisted.web.iweb import IPolicyForHTTPS
+
+    if not IPolicyForHTTPS.providedBy(value):
+        raise ConfigurationError(
+            f"tls_policy must provide IPolicyForHTTPS, not be a {type(value).__name__}"
+        )
+
+
+def check_endpoint(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    """Refuse the setting ``endpoint`` where it is not an ``IStreamClientEndpoint``."""
     from twisted.internet.interfaces import IStreamClientEndpoint
 
     if not IStreamClientEndpoint.providedBy(value):
@@ -170,10 +180,10 @@ class Config:
     json_dumps: JsonDumps = attrs.field(default=json_dumps, kw_only=True, validator=function())
     json_loads: JsonLoads = attrs.field(default=json.loads, kw_only=True, validator=function())
     tls_policy: IPolicyForHTTPS | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(tls_policy())
+        default=None, kw_only=True, validator=attrs.validators.optional(check_tls_policy)
     )
     endpoint: IStreamClientEndpoint | None = attrs.field(
-        default=None, kw_only=True, validator=attrs.validators.optional(_endpoint)
+        default=None, kw_only=True, validator=attrs.validators.optional(check_endpoint)
     )
 
     #: The 32 bytes of the encryption key, None without one.

@@ -13,8 +13,9 @@ import pytest_twisted
 
 from tests.support.credentials import MASTER_KEY, MASTER_KEY_BASE64
 from txpusher import Pusher
-from txpusher._api import Api, ApiRequest
+from txpusher._api import Api
 from txpusher._protocol import encryption, signing
+from txpusher._request import ApiRequest
 from txpusher.config import Config
 
 from .requirements import import_or_skip

@@ -30,5 +30,10 @@ async def operations(pusher: Pusher, publisher: BatchPublisher) -> None:
     await pusher.trigger(7, "event", None)  # Argument 1 to "trigger" of "Pusher"
     await pusher.trigger("a", "event", None, socket=1)  # Unexpected keyword argument "socket"
     await publisher.trigger(["a"], "event", None)  # Argument 1 to "trigger"
+    await pusher.trigger("a", "event", None, idempotency_key=7)  # incompatible type "int"
+    await pusher.request("GET", "/x", body=7)  # incompatible type "int"
+    pusher.sign("GET")  # Missing positional argument "path"
+    (await pusher.channels())["chanels"]  # TypedDict "ChannelsReply" has no key "chanels"
+    (await pusher["a"].users())[0]["name"]  # TypedDict "ChannelUser" has no key "name"
     name: str = pusher.channels()  # Incompatible types in assignment
     print(name)

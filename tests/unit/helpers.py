@@ -10,7 +10,8 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.support.credentials import KEY, MASTER_KEY_BASE64, SECRET
-from txpusher._api import Api, ApiRequest
+from txpusher._api import Api
+from txpusher._request import ApiRequest
 from txpusher.config import Config
 from txpusher.errors import ConfigurationError, InvalidRequestError
 

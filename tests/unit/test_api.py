@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.support.credentials import MASTER_KEY
 from txpusher import Event
-from txpusher._api import ApiRequest
 from txpusher._protocol.encryption import decrypt
 from txpusher._reply import ApiReply
+from txpusher._request import ApiRequest
 from txpusher.errors import NotFoundError
 
 from .helpers import (
