@@ -11,7 +11,7 @@ import pytest_twisted
 import treq
 from twisted.internet.threads import deferToThread
 
-from tests.support.misbehaving import OK, Peer, answering, reply
+from tests.support.misbehaving import OK, Peer, answering, never_answer, reply
 from tests.support.waiting import within
 from txpusher import (
     APIError,
@@ -19,6 +19,7 @@ from txpusher import (
     BlockingPusher,
     Event,
     HTTPError,
+    RequestTimeoutError,
     RetryPolicy,
 )
 from txpusher.testing import RunningServer
@@ -191,3 +192,29 @@ async def test_event_that_is_refused_for_its_content_is_an_error_of_the_api(serv
     server = serve(answering(reply(422, '{"data":["required"]}')))
     error = await failure(connect(server).trigger("a", "e", ""), APIError)
     assert (type(error), error.status, error.maybe_delivered) == (APIError, 422, False)
+
+
+class TestMaxDuration:
+    @pytest_twisted.ensureDeferred
+    async def test_retry_that_would_begin_after_the_end_is_not_waited_for(self, serve, connect):
+        server = serve(answering(reply(429, "", "Retry-After: 20"), OK))
+        pusher = connect(server, retry=RetryPolicy(max_duration=10.0))
+        error = await failure(pusher.trigger("a", "e", "x"), APIError)
+        assert (error.status, error.retry_after) == (429, 20.0)
+        assert len(server.requests) == 1
+
+    @pytest_twisted.ensureDeferred
+    async def test_retry_within_the_time_is_made(self, serve, connect):
+        server = serve(answering(reply(429), reply(429), OK))
+        policy = RetryPolicy(initial_delay=0.001, max_delay=0.001, max_duration=10.0)
+        assert await within(connect(server, retry=policy).trigger("a", "e", "x")) == {}
+        assert len(server.requests) == 3
+
+    @pytest_twisted.ensureDeferred
+    async def test_attempt_that_lasts_too_long_is_ended(self, serve, connect):
+        policy = RetryPolicy(max_duration=0.05)
+        pusher = connect(serve(never_answer), retry=policy, timeout=30.0)
+        error = await failure(pusher.trigger("a", "e", "x"), RequestTimeoutError)
+        assert "0.05 seconds" in str(error)
+        assert "max_duration" in str(error)
+        assert error.maybe_delivered is True
