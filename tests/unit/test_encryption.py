@@ -138,7 +138,8 @@ def test_master_key_that_is_no_text_is_refused_with_its_type(key):
     assert message == f"{SETTING} must be a str, not {type(key).__name__}"
 
 
-@given(st.text(min_size=8))
+# Of these characters no message is made: hypothesis tries the words of the sources, too.
+@given(st.text("0123456789!", min_size=8))
 def test_refusal_of_a_master_key_does_not_quote_it(text):
     with pytest.raises(ConfigurationError) as caught:
         decode_master_key(text)
