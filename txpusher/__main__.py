@@ -5,6 +5,9 @@
 import sys
 
 from txpusher._cli import main
+from txpusher._cli.serve import DEFAULT_APP
+
+__all__ = ["DEFAULT_APP", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -120,11 +120,11 @@ class SubscriptionRefusedError(MessageError):
 
     def __init__(self, channel: str, kind: str, message: str, status: int):
         super().__init__(message)
-        # The hosted service sends the first, which pusher-js takes for an error of the
-        # connection; the second, of which channels hear, is sent by soketi.
+        # soketi sends the first, which pusher-js passes on to the channel.  The hosted
+        # service sends the second, which is an error of the connection for pusher-js.
         self.answers = [
-            error(None, f"Subscription to channel {channel} refused: {message}", channel),
             subscription_error(channel, kind, message, status),
+            error(None, f"Subscription to channel {channel} refused: {message}", channel),
         ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -255,7 +256,9 @@ class ChannelsResource(Resource):
             request.content.read(),
             None if key is None else key[0].decode("latin-1"),
         )
-        request.setResponseCode(response.status)
+        # Twisted has no phrase for 426.
+        phrase = HTTPStatus(response.status).phrase
+        request.setResponseCode(response.status, phrase.encode("ascii"))
         request.setHeader(b"content-type", response.content_type)
         for name, value in response.headers.items():
             request.setHeader(name, value)

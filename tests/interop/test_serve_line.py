@@ -1,0 +1,78 @@
+"""The line for pusher-js that ``txpusher serve`` prints, pasted as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from .requirements import HERE
+
+pytest.importorskip("wsproto")
+
+#: Runs the line with every host that is no address of this machine out of reach, and tells
+#: when it has connected and where it has turned to.
+PROGRAM = """
+const net = require("net"), Pusher = require("pusher-js");
+const tried = new Set(), connect = net.Socket.prototype.connect;
+net.Socket.prototype.connect = function (...args) {
+  const to = (Array.isArray(args[0]) ? args[0][0] : args[0]) || {};
+  if (to.host) tried.add(to.host);
+  if (to.host && to.host !== "127.0.0.1") {
+    process.nextTick(() => this.destroy(new Error("out of reach")));
+    return this;
+  }
+  return connect.apply(this, args);
+};
+const end = (connected) => {
+  console.log(JSON.stringify({ connected, tried: [...tried] }));
+  process.exit();
+};
+const pusher = LINE;
+pusher.connection.bind("connected", () => end(true));
+pusher.connection.bind("unavailable", () => end(false));
+"""
+
+
+@pytest.fixture
+def line() -> Iterator[str]:
+    """The line of a server that serves as long as the test."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "txpusher", "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("Ready")
+    yield process.stdout.readline().removeprefix("In pusher-js: ").strip()
+    process.terminate()
+    process.communicate()
+
+
+def run(node: str, line: str) -> dict[str, object]:
+    done = subprocess.run(
+        [node, "-e", PROGRAM.replace("LINE", line)],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def test_pasted_line_connects(node: str, line: str) -> None:
+    assert run(node, line) == {"connected": True, "tried": ["127.0.0.1"]}
+
+
+def test_pasted_line_turns_to_no_other_host_where_no_server_answers(
+    node: str, line: str
+) -> None:
+    nobody = re.sub(r"wsPort: \d+", "wsPort: 1", line)
+    # pusher-js tells that it is unavailable after ten seconds.
+    assert run(node, nobody) == {"connected": False, "tried": ["127.0.0.1"]}
