@@ -46,6 +46,10 @@ class Process:
         self._output.seek(0)
         return self._output.read()[-4000:].decode("utf-8", "replace")
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the program alone."""
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """End the whole group: nothing that runs here has anything to save."""
         with contextlib.suppress(ProcessLookupError):
