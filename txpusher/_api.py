@@ -134,8 +134,8 @@ class Api:
         """
         Encode one event as JSON, for :meth:`batch`.
 
-        The object is written out: one dict and one json_dumps take 3.5 µs instead of
-        1.2 µs, a tenth of what an event of a full batch costs.
+        The object is written out piece by piece: with one dict and one json_dumps this
+        method takes 3.9 instead of 2.0 µs, and an event of a full batch costs about 25.
         """
         text = (
             f'{{"name":{json_dumps(check_event_name(event))}'
