@@ -298,21 +298,27 @@ def test_what_the_process_prints_is_shown_at_the_end(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys; print('noise', flush=True); print('a warning', file=sys.stderr)"
+        "import atexit, sys; print('noise', flush=True); print('a warning', file=sys.stderr)\n"
+        "atexit.register(print, 'at the end')"
     )
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with BlockingRunningServer.start() as server:
         publish(server, "a", "e", 1)
         assert len(server.events) == 1
-    assert capsys.readouterr().err.endswith("standard error:\na warning\n")
+    assert capsys.readouterr().err.endswith("standard error:\na warning\nat the end\n")
 
 
 def test_warnings_as_errors_are_not_for_the_process(
-    nothing_left: None, monkeypatch: pytest.MonkeyPatch
+    nothing_left: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; assert not sys.warnoptions")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setenv("PYTHONWARNINGS", "error")
-    with BlockingRunningServer.start() as server:
-        assert server.events == []
+    BlockingRunningServer.start().stop()
+    assert capsys.readouterr().err == ""
 
 
 def test_module_in_the_current_directory_hides_none_of_pythons(
