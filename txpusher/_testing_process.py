@@ -33,6 +33,9 @@ from txpusher.server import Activity, App
 ANSWER_TIMEOUT = 10.0
 END_TIMEOUT = 10.0
 
+#: The directory that this package is in.
+_PACKAGES = str(Path(__file__).resolve().parents[1])
+
 #: Bytes of the process's standard error that an error message quotes, the latest ones.
 _QUOTED = 2000
 
@@ -270,6 +273,8 @@ def _spawn() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
             stdout=subprocess.PIPE,
             stderr=errors,
             bufsize=0,
+            # Python 3.10 looks for modules in the current directory first.
+            cwd=_PACKAGES,
             env=_environment(),
             # Ctrl-C in a terminal goes to all processes of the session.
             start_new_session=True,
@@ -282,11 +287,8 @@ def _spawn() -> tuple[subprocess.Popen[bytes], IO[bytes]]:
 
 def _environment() -> dict[str, str]:
     """Return an environment in which the process finds the modules of this one."""
-    paths = [
-        str(Path(__file__).resolve().parents[1]),
-        *(path or os.getcwd() for path in sys.path),
-    ]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+    paths = dict.fromkeys([*map(os.path.abspath, sys.path), _PACKAGES])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     # Where the program is started must not matter for what it imports, and warnings are
     # not for the process to fail with.
     environment["PYTHONSAFEPATH"] = "1"

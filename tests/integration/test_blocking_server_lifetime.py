@@ -20,6 +20,9 @@ server = BlockingRunningServer.start()
 print(server.port, flush=True)
 """
 
+#: Python 3.12 and later warn of every fork beside a thread.
+FORKING = ("-W", "ignore::DeprecationWarning")
+
 
 def start(script: str, *options: str) -> tuple[subprocess.Popen[str], int]:
     """Run *script* after HEAD in a program of its own; return it and the server's port."""
@@ -117,7 +120,7 @@ def test_forked_process_has_the_place_and_cannot_stop_the_server() -> None:
     server.stop()
     """
     printed = ["BlockingCallError True", "BlockingCallError True", "7", "from the child"]
-    assert run(script, "-W", "error").splitlines() == printed
+    assert run(script, *FORKING).splitlines() == printed
 
 
 def test_forked_process_starts_a_server_of_its_own_and_publishes() -> None:
@@ -132,7 +135,8 @@ def test_forked_process_starts_a_server_of_its_own_and_publishes() -> None:
     print([event.data for event in server.events])
     server.stop()
     """
-    assert run(script).splitlines() == ['["to the child\'s"]', '["to the parent\'s"]']
+    printed = ['["to the child\'s"]', '["to the parent\'s"]']
+    assert run(script, *FORKING).splitlines() == printed
 
 
 def test_program_without_a_reactor_starts_none_for_a_client_that_was_not_used() -> None:
