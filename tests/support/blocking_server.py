@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import struct
@@ -54,6 +55,15 @@ class BlockingServer:
     def say(self, data: bytes) -> None:
         """Send something that nobody asked for, and leave the connection open."""
         self._connections[-1].sendall(data)
+
+    def notify_close(self) -> None:
+        """Say close_notify on the last connection, which is one of TLS, and leave TCP open."""
+        connection = self._connections[-1]
+        assert isinstance(connection, ssl.SSLSocket)
+        connection.settimeout(0.01)
+        with contextlib.suppress(OSError):
+            # Waits for the other end's close_notify, which the test holds up.
+            connection.unwrap()
 
     def reset(self) -> None:
         """Reset the last connection."""

@@ -7,7 +7,6 @@ import socket
 import pytest
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import DNSLookupError
-from twisted.internet.error import TimeoutError as TwistedTimeoutError
 from twisted.internet.interfaces import (
     IHostnameResolver,
     IHostResolution,
@@ -16,7 +15,6 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txpusher._http.host import ConnectTimeoutError, HostEndpoint, LookupTimeoutError
@@ -120,12 +118,13 @@ def test_timeout_of_a_lookup_names_the_host_and_cancels_the_resolution(
 
 def test_timeout_of_a_connection_names_host_and_port(reactor, threads, connecting):
     connected, failures = connecting(5.0, host="127.0.0.1")
-    factory = reactor.tcpClients[0][2]
-    assert reactor.tcpClients[0][3] == 5.0
-    factory.clientConnectionFailed(reactor.connectors[0], Failure(TwistedTimeoutError()))
+    reactor.advance(4.9)
+    assert failures == []
+    reactor.advance(0.2)
     assert failures[0].check(ConnectTimeoutError)
     assert str(failures[0].value) == "no TCP connection to 127.0.0.1:443 within 5 seconds"
     assert connected.called
+    assert reactor.getDelayedCalls() == []
 
 
 def test_cancelling_a_lookup_leaves_no_timer(reactor, threads, connecting):

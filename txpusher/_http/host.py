@@ -33,6 +33,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from txpusher._http.deadline import Deadline, PatientClock
 from txpusher._text import short_repr
 
 if TYPE_CHECKING:
@@ -313,7 +314,7 @@ class HostEndpoint:
         for tried, address in enumerate(addresses):
             share = (deadline - self._reactor.seconds()) / (len(addresses) - tried)
             try:
-                protocol = await self._endpoint(address, max(share, 0.001)).connect(factory)
+                protocol = await self._try(address, factory, max(share, 0.001))
             except ConnectError as refused:
                 error = refused
             else:
@@ -337,8 +338,35 @@ class HostEndpoint:
             looking.addTimeout(self._timeout, self._reactor, late)
         return looking
 
-    def _endpoint(self, address: Address, timeout: float) -> IStreamClientEndpoint:
+    async def _try(
+        self, address: Address, factory: IProtocolFactory, seconds: float
+    ) -> IProtocol:
+        """
+        Connect to one address; raise a TwistedTimeoutError where that takes too long.
+
+        Twisted's own timer would fail a connection that was made while the process stood
+        still.
+        """
+        connecting = self._endpoint(address).connect(factory)
+        late = False
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            connecting.cancel()
+
+        deadline = Deadline(PatientClock(self._reactor), seconds, give_up)
+        try:
+            return await connecting
+        except Exception:
+            if late:
+                raise TwistedTimeoutError from None
+            raise
+        finally:
+            deadline.cancel()
+
+    def _endpoint(self, address: Address) -> IStreamClientEndpoint:
         # A resolver may know the port as well, as Twisted's HostnameEndpoint has it.
         port = address.port or self._port
         kind = TCP4ClientEndpoint if isinstance(address, IPv4Address) else TCP6ClientEndpoint
-        return kind(self._reactor, address.host, port, timeout=timeout)
+        return kind(self._reactor, address.host, port, timeout=cast(int, None))
