@@ -125,6 +125,7 @@ CALLS: list[Callable[[Any], Any]] = [
     lambda p: p.request("GET", "/events"),
     lambda p: p.request("BAD METHOD", "/events"),
     lambda p: p.trigger("a", "e", "once", idempotency_key="k 1"),
+    lambda p: p.trigger("a", "e", "twice", idempotency_key="k 1"),
     lambda p: p.trigger("a", "e", 1, idempotency_key=""),
     lambda p: p.send_to_user("7", "e", 1, idempotency_key="k 2"),
     lambda p: p.trigger_batch([Event("a", "e", 1, idempotency_key="k 3")]),
