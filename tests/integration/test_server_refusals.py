@@ -131,6 +131,7 @@ async def test_offered_subprotocol_is_accepted_where_it_is_that_of_the_query(
         )
     )
     head = (await raw.until_has(b"\r\n\r\n")).decode()
+    assert head.startswith("HTTP/1.1 101")
     found = re.search(r"(?i)^sec-websocket-protocol: (\S+)\r$", head, re.MULTILINE)
     assert (found and found[1]) == accepted
     assert "extensions" not in head.lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -11,7 +12,9 @@ from twisted.internet.task import Clock
 from tests.support.credentials import KEY, SECRET
 from tests.support.observing import Log
 from tests.support.raw_client import PING, Timed, close, connect_raw, frame, open_socket, signed
+from tests.support.waiting import until
 from txpusher.server import App, ChannelsServer
+from txpusher.server._net.connection import State
 
 pytest.importorskip("wsproto")
 
@@ -179,3 +182,31 @@ async def test_gathered_events_are_sent_before_the_close(
     assert [message["data"] for message in socket.got("e")] == ["d"]
     await raw.lost
     assert clock.getDelayedCalls() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_client_that_reads_slowly_may_ask_on_while_an_answer_waits(
+    timed: tuple[ChannelsServer, Clock],
+) -> None:
+    server, clock = timed
+    socket = await open_socket(server.port)
+    for number in range(500):
+        socket.subscribe(f"{number:0200}")
+    await socket.wait("pusher_internal:subscription_succeeded", 500)
+    running: Any = server._running
+    before = set(running.site.connections)
+    raw, count = await connect_raw(server.port), 200
+    raw.transport.pauseProducing()
+    raw.write(signed("GET", "/apps/3/channels") * count)
+    await until(lambda: bool(set(running.site.connections) - before))
+    (connection,) = set(running.site.connections) - before
+    await until(lambda: connection.state is State.WAITING_FOR_ROOM)
+    raw.write(signed("GET", "/apps/3/channels"))
+    # Longer than a request may take to come in.
+    clock.pump([1] * 40)
+    raw.transport.resumeProducing()
+    for _ in range(count + 1):
+        assert (await raw.response())[0] == 200
+    await close(socket)
+    raw.transport.loseConnection()
+    await raw.lost

@@ -18,7 +18,7 @@ from txpusher.server._core.outputs import Audience
 from txpusher.server._limits import LARGE_AUDIENCE
 from txpusher.server._limits import OUTBOX as MAX_BYTES
 from txpusher.server._net.http import ChannelsResource
-from txpusher.server._net.outbox import Outbox, text_frame
+from txpusher.server._net.outbox import DirectWriter, Outbox, text_frame
 
 # Frames
 
@@ -246,3 +246,35 @@ def test_stopped_outbox_has_sent_every_event_and_leaves_no_timer() -> None:
     assert peers[0].writes == [b"1"]
     assert not clock.getDelayedCalls()
     outbox.stop()
+
+
+# The direct writer
+
+
+class Transport:
+    """A transport without a socket."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        # As Twisted's does, whatever it has yet to write.
+        producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """No producer is kept."""
+
+
+def test_ended_writer_drops_frames_though_the_transport_has_room() -> None:
+    transport = Transport()
+    writer = DirectWriter(transport, lambda: None)
+    writer._write_now = lambda frame: 1 // 0
+    writer.start()
+    writer.write(b"before")
+    writer.end()
+    writer.resumeProducing()
+    writer.write(b"after")
+    assert transport.written == b"before"
