@@ -291,7 +291,7 @@ def test_python_that_is_not_there_is_an_error(
         BlockingRunningServer.start()
 
 
-def test_what_the_process_prints_is_shown_at_the_end(
+def test_output_of_the_process_is_shown_at_the_end(
     nothing_left: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -202,7 +202,7 @@ def test_example_says_its_subject_and_its_command(path):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_first_program_of_the_readme(server, tmp_path):
+async def test_first_program_of_the_readme_runs(server, tmp_path):
     _, _, after = (ROOT / "README.rst").read_text("utf-8").partition("\nA first program\n")
     _, _, after = after.partition(".. code-block:: python\n\n")
     program = tmp_path / "first.py"

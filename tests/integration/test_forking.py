@@ -172,7 +172,7 @@ fork(lambda: sorted(blocking.authenticate("private-c", "1.2")))
 
 @pytest.mark.parametrize("first", ["", "trigger(client())"], ids=["before", "after"])
 @pytest_twisted.ensureDeferred
-async def test_a_pool_of_forked_processes(run, first):
+async def test_calls_in_a_pool_of_forked_processes_end(run, first):
     _, ended = await run(
         f"""
 import multiprocessing

@@ -214,7 +214,7 @@ class TestLostAfterSending:
         assert len(server.bodies) == 2
 
     @pytest_twisted.ensureDeferred
-    async def test_a_query_is_asked_again(self, serve, connect, loss):
+    async def test_query_is_retried_after_a_lost_connection(self, serve, connect, loss):
         server = serve(in_turn(loss, loss, answering(OK)))
         pusher = connect(server, retry=RetryPolicy(initial_delay=0.001))
         assert await within(pusher.channels()) == {}

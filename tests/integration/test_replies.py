@@ -278,7 +278,7 @@ class TestBrokenReply:
         assert server.connections == 2
 
     @pytest_twisted.ensureDeferred
-    async def test_a_query_is_asked_again(self, serve, connect):
+    async def test_query_is_retried_after_a_broken_reply(self, serve, connect):
         cut = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"
         server = serve(in_turn(answer_then_close(cut), answering(OK)))
         pusher = connect(server, retry=RetryPolicy(initial_delay=0.001))

@@ -263,7 +263,7 @@ class TestRetryAfter:
 class TestStatus:
     @pytest.mark.parametrize("status", [500, 502, 503, 504])
     @pytest_twisted.ensureDeferred
-    async def test_a_query_is_asked_again(self, serve, connect, status):
+    async def test_query_is_retried_on_a_server_error(self, serve, connect, status):
         server = serve(answering(reply(status), reply(status), reply(status), OK))
         assert await within(connect(server, retry=FAST).channels()) == {}
         assert len(server.requests) == 4
@@ -271,7 +271,7 @@ class TestStatus:
 
     @pytest.mark.parametrize("status", [500, 502, 503, 504])
     @pytest_twisted.ensureDeferred
-    async def test_a_post_is_not(self, serve, connect, status):
+    async def test_post_is_not_retried_on_a_server_error(self, serve, connect, status):
         server = serve(answering(reply(status), OK))
         error = await error_of(connect(server, retry=FAST).trigger("c", "e", "d"), ServerError)
         assert error.maybe_delivered is True

@@ -217,7 +217,7 @@ class TestMessages:
     @pytest.mark.parametrize(
         "text", ["", "7", "[]", "{}", '{"event": 7}', "{", "[" * 100_000, '{"event": NaN}']
     )
-    def test_what_is_no_message_is_noted(self, connected, text):
+    def test_text_that_is_no_message_is_noted(self, connected, text):
         [note] = connected.receive(text)
         assert isinstance(note, Note)
         assert note.level is Level.WARN
