@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     )
     from txpusher.publisher import BatchPublisher as BatchPublisher
     from txpusher.retry import RetryPolicy as RetryPolicy
+    from txpusher.subscriber import Subscriber as Subscriber
 
 #: The public names of each module, as the imports above have them.
 _NAMES = {
@@ -152,10 +153,11 @@ _NAMES = {
     ),
     "txpusher.publisher": ("BatchPublisher",),
     "txpusher.retry": ("RetryPolicy",),
+    "txpusher.subscriber": ("Subscriber",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 #: The modules that are attributes of the package without an import of their own.
-_MODULES = ("blocking", "client", "config", "errors", "publisher", "retry")
+_MODULES = ("blocking", "client", "config", "errors", "publisher", "retry", "subscriber")
 
 __all__ = ["__version__", *_HOMES]
 

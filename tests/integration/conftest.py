@@ -17,6 +17,8 @@ from tests.support.waiting import until
 from txpusher import Pusher
 from txpusher.server import App, ChannelsServer
 
+from .subscribers import make_subscriber as make_subscriber
+
 Serve = Callable[..., Server]
 Connect = Callable[..., Pusher]
 

@@ -191,6 +191,8 @@ def test_every_example_is_run_here_or_in_a_browser():
     here = {name.removeprefix("test_") for name in globals()}
     elsewhere = Path(__file__).with_name("test_testing_examples.py").read_text("utf-8")
     suites = set(re.findall(r"testing_with_\w+", elsewhere))
+    receiving = Path(__file__).with_name("test_subscriber_examples.py").read_text("utf-8")
+    suites |= set(re.findall(r"def test_(\w+)", receiving))
     assert examples - here - in_browser - suites == set()
 
 

@@ -21,7 +21,7 @@ import pytest
 import pytest_twisted
 import treq
 import trustme
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.web.client import Agent
@@ -98,7 +98,8 @@ IN_A_THREAD = holding("with BlockingBatchPublisher(")
 ENDPOINTS = holding("ChannelAuthResource(")
 RESOURCE = holding("WebHookResource(")
 SUITES = [block for block in BLOCKS if block.section == "Testing your code"]
-NOT_IN_A_COROUTINE = (PROGRAM, IN_A_THREAD, ENDPOINTS, RESOURCE, *SUITES)
+RECEIVING = [block for block in BLOCKS if block.section == "Receive events"]
+NOT_IN_A_COROUTINE = (*RECEIVING, PROGRAM, IN_A_THREAD, ENDPOINTS, RESOURCE, *SUITES)
 IN_A_COROUTINE = [block for block in BLOCKS if block not in NOT_IN_A_COROUTINE]
 
 
@@ -177,6 +178,29 @@ async def test_a_block_runs_in_a_coroutine(server, block):
         await client.close()
     if publishes(block):
         assert server.events
+
+
+@pytest_twisted.ensureDeferred
+async def test_blocks_that_receive_print_what_is_published(server, capsys):
+    handler, loop, authorizer = RECEIVING
+    defined = names(server, handler)
+
+    def begin(block: Block) -> Deferred[Any]:
+        coroutine = eval(compile(on(server, block), README, "exec", AWAITING), defined)
+        return Deferred.fromCoroutine(coroutine) if coroutine else succeed(None)
+
+    await within(begin(handler))
+    reading = begin(loop)
+    await defined["pusher"].trigger("private-orders", "created", {"number": 7})
+    await until(
+        lambda: capsys.readouterr().out == "{'number': 7}\ncreated {'number': 7} None\n"
+    )
+    subscriber = defined["subscriber"]
+    await subscriber.close()
+    with pytest.raises(txpusher.ClosedError):
+        await reading
+    await begin(authorizer)
+    assert defined["subscriber"] is not subscriber
 
 
 @pytest_twisted.ensureDeferred

@@ -605,14 +605,18 @@ LAWS: dict[str, Law] = {
 
 def imports_are_late(root: Path) -> list[str]:
     """
-    The modules that ``import txpusher``, and every public name of it, load and ought not to.
+    The modules that ``import txpusher``, and its public names, load and ought not to.
+
+    A name whose own module is one of those is left out: who asks for it wants the module.
 
     :param root: The directory that has the package.
     """
     late = ["twisted.internet.reactor", *(f"{PACKAGE}.{name}" for name in LATE)]
     program = (
         f"import json, sys, {PACKAGE} as package; "
-        "[getattr(package, name) for name in getattr(package, '__all__', ())]; "
+        "names = [name for name in getattr(package, '__all__', ()) "
+        f"if getattr(package, '_HOMES', {{}}).get(name) not in {late!r}]; "
+        "[getattr(package, name) for name in names]; "
         f"print(json.dumps([name for name in {late!r} if name in sys.modules]))"
     )
     command = [sys.executable, "-c", program]

@@ -78,11 +78,19 @@ def test_errors_alone_import_neither_twisted_nor_treq():
 
 
 def test_package_imports_none_of_the_places_of_use():
-    code = "from txpusher import *; assert Pusher and trigger"
     names = [
         f"txpusher.{name}" for name in ("web", "scrapy", "subscriber", "server", "testing")
     ]
-    assert loaded_by(code, names) == []
+    assert loaded_by("from txpusher import Pusher, trigger", names) == []
+    # Each public name at once is the subscriber too.
+    code = "from txpusher import *; assert Pusher and trigger"
+    assert loaded_by(code, names) == ["txpusher.subscriber"]
+
+
+def test_subscriber_starts_nothing_and_needs_wsproto_when_it_is_made():
+    code = "import txpusher; txpusher.Subscriber"
+    assert loaded_by(code, [*LATE, "wsproto"]) == []
+    assert loaded_by(f"{code}('key')", [*LATE, "wsproto"]) == ["wsproto"]
 
 
 def test_type_checkers_are_told_the_same_names_as_python():
@@ -105,7 +113,7 @@ def test_type_checkers_are_told_the_same_names_as_python():
 
 
 @pytest.mark.parametrize(
-    "module", ["blocking", "client", "config", "errors", "publisher", "retry"]
+    "module", ["blocking", "client", "config", "errors", "publisher", "retry", "subscriber"]
 )
 def test_public_module_is_an_attribute_of_the_package(module):
     assert loaded_by(f"import txpusher; txpusher.{module}.__name__") == []
