@@ -303,7 +303,7 @@ async def test_blocking_threads(server):
 
 
 @pytest_twisted.ensureDeferred
-async def test_many_events_example_sends_every_event(server):
+async def test_many_events(server):
     printed = await run("many_events.py", server.url)
     said = re.fullmatch(r"1000 events in (\d+) requests, 0 failed\n", printed)
     assert said, printed
