@@ -47,7 +47,7 @@ class BatchSender:
     :param ordered: Whether the events of a channel keep their order.
     :param linger: Seconds for which an idle sender waits for a batch to fill.
     :param max_batch_bytes: The most bytes of the body of a request, or None.
-    :ivar window: How many events all connections together can carry at a time.
+    :ivar capacity: How many events all connections together can carry at a time.
     :ivar exit_timeout: Seconds for which :meth:`before_stop` waits, where somebody calls
         it; None where the log tells at the reactor's stop how many events are unsettled.
     """
@@ -84,7 +84,7 @@ class BatchSender:
         self.exit_timeout: float | None = None
         self._failed_events = 0
         self._stop_trigger: Any = None
-        self.window = config.max_batch_size * config.max_connections
+        self.capacity = config.max_batch_size * config.max_connections
 
     @property
     def reactor(self) -> AnyReactor:

@@ -51,7 +51,7 @@ class _AwaitedPublisher(BatchPublisher):
 
     def __init__(self, pusher: Pusher, exit_timeout: float, **options: Any) -> None:
         super().__init__(pusher, **options)
-        self.window = self._sender.window
+        self.capacity = self._sender.capacity
         self._sender.exit_timeout = exit_timeout
         reactor_thread.wait_before_stop(self._sender)
 
@@ -182,8 +182,8 @@ class BlockingBatchPublisher:
         Publish any number of events, and wait until all of them are settled.
 
         *events* are read and encoded in the caller's thread, while the reactor's thread
-        sends: at most twice ``max_connections * max_batch_size`` of them are held at a
-        time.  An event is sent as soon as it has been read.  Ctrl-C reads no further, and
+        sends: at most three times ``max_connections * max_batch_size`` of them are held at
+        a time.  An event is sent as soon as it has been read.  Ctrl-C reads no further, and
         takes back the events that wait.
 
         :param events: Each an :class:`~txpusher.Event` or a mapping, as for
@@ -203,7 +203,7 @@ class BlockingBatchPublisher:
                 f"on_progress must be callable, not {with_type(on_progress)}"
             )
         publication = self._publisher.publication()
-        pipe: Pipe[Encoded] = reactor_thread.pipe(self._publisher.window)
+        pipe: Pipe[Encoded] = reactor_thread.pipe(self._publisher.capacity)
         progress = _Progress(publication, on_progress)
         call = reactor_thread.start(publication.publish_piped, pipe)
         try:

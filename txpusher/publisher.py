@@ -161,8 +161,9 @@ class BatchPublisher:
         """
         Publish any number of events, without a Deferred for each of them.
 
-        The publisher reads an event when it can send it: at most ``max_connections *
-        max_batch_size`` of the events are held at a time.  Order, splits, retries and
+        The publisher reads an event when it can send it: it holds as many events as its
+        connections carry (``max_connections * max_batch_size``) and as many again, which
+        fill the next batches.  Order, splits, retries and
         ``maybe_delivered`` are as for :meth:`trigger`.  Reading goes on in the reactor's
         thread, for a few milliseconds at a time; an iterable that blocks there belongs
         into an async iterable or a thread.
