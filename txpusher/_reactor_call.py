@@ -92,12 +92,9 @@ class Call(Generic[T]):
         if self._state is not CallState.QUEUED or function is None:
             return
         self._state = CallState.BEGUN
-        try:
-            self._deferred = maybeDeferred(function)
-            self._deferred.addBoth(self._settle)
-        except BaseException as error:
-            # Whatever it is, a thread waits to hear of it.
-            self._settle(Failure(error))
+        # It takes whatever the function raises for a failure; a thread waits to hear of it.
+        self._deferred = maybeDeferred(function)
+        self._deferred.addBoth(self._settle)
 
     def _settle(self, result: Any) -> None:
         self._deferred = None
