@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from typing import Any
 
 import trustme
@@ -15,11 +16,13 @@ class Authority:
     Issues certificates to servers.
 
     :ivar policy: A ``tls_policy`` that trusts this authority and no other.
+    :ivar root_pem: The certificate of the authority itself.
     """
 
     def __init__(self) -> None:
         self._ca = trustme.CA()
-        root = Certificate.loadPEM(self._ca.cert_pem.bytes())
+        self.root_pem = self._ca.cert_pem.bytes()
+        root = Certificate.loadPEM(self.root_pem)
         self.policy = BrowserLikePolicyForHTTPS(trustRoot=root)
 
     def server_context(self, *names: str) -> Any:
@@ -28,6 +31,11 @@ class Authority:
         return PrivateCertificate.loadPEM(
             issued.private_key_and_cert_chain_pem.bytes()
         ).options()
+
+    def write_pem(self, path: Path, *names: str) -> None:
+        """Write key and certificate of the server called so to a file."""
+        issued = self._ca.issue_cert(*names or ("127.0.0.1", "localhost"))
+        issued.private_key_and_cert_chain_pem.write_to_path(str(path))
 
     def blocking_context(self, *names: str) -> ssl.SSLContext:
         """The same for blocking sockets."""

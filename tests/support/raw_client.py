@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -203,8 +204,13 @@ async def connect_raw(port: int) -> Raw:
     """A TCP connection."""
     from twisted.internet import reactor
 
+    return await connect_raw_to(TCP4ClientEndpoint(reactor, "127.0.0.1", port))
+
+
+async def connect_raw_to(endpoint: IStreamClientEndpoint) -> Raw:
+    """A connection through an endpoint."""
     raw = Raw()
-    await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), raw)
+    await connectProtocol(endpoint, raw)
     return raw
 
 
@@ -229,7 +235,11 @@ def handshake(path: str, **changes: str | None) -> bytes:
 
 async def open_socket(port: int, path: str = f"/app/{KEY}?protocol=7") -> Socket:
     """A WebSocket; the server has greeted it or turned it away."""
-    raw = await connect_raw(port)
+    return await shake_hands(await connect_raw(port), path)
+
+
+async def shake_hands(raw: Raw, path: str = f"/app/{KEY}?protocol=7") -> Socket:
+    """A WebSocket over a connection; the server has greeted it or turned it away."""
     raw.write(handshake(path))
     head = await raw.until_has(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101"), head

@@ -12,6 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from txpusher.server import _limits as limits
+from txpusher.server._address import ServerAddress
 from txpusher.server._app import App
 from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
 from txpusher.server._core.hub import Hub
@@ -31,6 +32,7 @@ class Running:
 
     :param apps: The apps that clients may connect to.
     :param max_connections: The most WebSocket connections, None for any number.
+    :param path_prefix: The path that may stand before every path, empty or ``"/..."``.
     :param reactor: Listens, connects and keeps the time of the hub.
     :param clock: Returns the time in seconds since the epoch.
     :param report: Told of every :class:`Activity`.
@@ -41,21 +43,21 @@ class Running:
         self,
         apps: Iterable[App],
         max_connections: int | None,
+        path_prefix: str,
         reactor: Any,
         clock: Callable[[], float],
         report: Callable[[Activity], None],
     ) -> None:
         apps = tuple(apps)
         self._hub = Hub(apps, max_connections)
-        self._endpoints = Endpoints(self._hub)
+        self._endpoints = Endpoints(self._hub, path_prefix)
         self._reactor = reactor
         self._clock = clock
         self.report = report
         self._outbox = Outbox(reactor)
         self._webhooks = WebHookSender(apps, reactor, clock, report)
-        self.site = ChannelsSite(
-            ChannelsResource(self, WebSocketResource(self)), reactor, self._refused
-        )
+        websocket = WebSocketResource(self, path_prefix.encode("ascii"))
+        self.site = ChannelsSite(ChannelsResource(self, websocket), reactor, self._refused)
         self._listening: Any = None
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = reactor
@@ -72,9 +74,9 @@ class Running:
         )
 
     @property
-    def address(self) -> Any:
-        """The address of the port, as Twisted has it."""
-        return self._listening.getHost()
+    def address(self) -> ServerAddress:
+        """The address of the port."""
+        return ServerAddress.of(self._listening)
 
     async def stop(self) -> None:
         """

@@ -5,20 +5,22 @@ The server as its users see it: started, stopped, addressed and watched.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
-from txpusher._validators import check_optional_whole_number
+from txpusher._text import short_repr, with_type
+from txpusher._validators import check_optional_whole_number, clean_path_prefix
 from txpusher.errors import ConfigurationError
 from txpusher.server._app import App, checked_apps
 from txpusher.server._core.outputs import Activity
 
 if TYPE_CHECKING:
     from txpusher._interfaces import AnyReactor, Clock
+    from txpusher.server._address import ServerAddress
     from txpusher.server._running import Running
 
 log = Logger()
@@ -36,10 +38,6 @@ class Observer(Protocol):
         """
 
 
-#: The addresses at which clients on this machine reach a server that listens on all.
-_LOCAL = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-
-
 class ChannelsServer:
     """
     A Channels server for development and tests: one process, in memory.
@@ -53,6 +51,10 @@ class ChannelsServer:
     :param apps: The apps, each with an id and a key of its own.
     :param max_connections: The most WebSocket connections of all apps together, None for
         any number; one more is refused with 4100.
+    :param path_prefix: The path at which clients find the server, such as ``"/channels"``
+        where a reverse proxy has the server below that path.  The prefix stands in
+        :meth:`url`, and is no part of what is signed.  The server answers with the prefix
+        and without it, because a proxy may strip it or leave it.
     :param clock: Returns the time in seconds since the epoch, against which the
         timestamps of requests are checked.
     :raises ConfigurationError: A setting is missing or malformed.
@@ -63,15 +65,16 @@ class ChannelsServer:
         apps: Iterable[App],
         *,
         max_connections: int | None = None,
+        path_prefix: str = "",
         clock: Clock = time.time,
     ) -> None:
         self._apps = checked_apps(apps)
         check_optional_whole_number("max_connections", max_connections, 1)
         self._max_connections = max_connections
+        self._path_prefix = clean_path_prefix(path_prefix)
         self._clock = clock
         self._observers: list[Observer] = []
         self._running: Running | None = None
-        self._interface = ""
         # One starts or stops at a time, and who comes meanwhile waits.
         self._turn = DeferredLock()
 
@@ -95,9 +98,50 @@ class ChannelsServer:
             a ConfigurationError where wsproto is not installed, or the server is
             listening already.
         """
-        return self._turn.run(self._listen, port, interface, reactor)
 
-    async def _listen(self, port: int, interface: str, reactor: Any) -> ChannelsServer:
+        def listen(reactor: Any, site: Any) -> Any:
+            return reactor.listenTCP(port, site, interface=interface)
+
+        return self._turn.run(self._listen, listen, reactor)
+
+    def listen_on(
+        self, endpoint: Any, reactor: AnyReactor | None = None
+    ) -> Deferred[ChannelsServer]:
+        """
+        Listen on an endpoint: with TLS, on a Unix socket, on a socket of systemd's.
+
+        ::
+
+            await server.listen_on("ssl:6001:interface=127.0.0.1:privateKey=key.pem")
+            await server.listen_on("unix:/run/channels.sock:mode=660")
+            await server.listen_on("systemd:domain=INET:index=0")
+
+        What :meth:`listen` says of earlier runs holds here too.
+
+        :param endpoint: A stream server endpoint of Twisted's, or its description ("strports"
+            in Twisted's documentation of endpoints).
+        :param reactor: The reactor, by default the one that is installed.  An endpoint that
+            is no description listens with the reactor that the endpoint was made with, which
+            must be the same.
+        :return: Fires with the server itself once it accepts connections; fails with
+            whatever the endpoint fails with, as a rule Twisted's ``CannotListenError``, and
+            with a ConfigurationError where *endpoint* is no endpoint and describes none,
+            wsproto is not installed, or the server is listening already.
+        """
+
+        def listen(reactor: Any, site: Any) -> Any:
+            return _endpoint_of(endpoint, reactor).listen(site)
+
+        return self._turn.run(self._listen, listen, reactor)
+
+    async def _listen(
+        self, listen: Callable[[Any, Any], Any], reactor: AnyReactor | None
+    ) -> ChannelsServer:
+        """
+        Listen.
+
+        :param listen: Takes the reactor and the site, and returns a port, or a Deferred of it.
+        """
         if self._running is not None:
             raise ConfigurationError("the server is listening already")
         try:
@@ -108,9 +152,22 @@ class ChannelsServer:
             ) from None
         if reactor is None:
             from twisted.internet import reactor
-        running = Running(self._apps, self._max_connections, reactor, self._clock, self._report)
-        running.start(reactor.listenTCP(port, running.site, interface=interface))
-        self._running, self._interface = running, interface
+        running = Running(
+            self._apps,
+            self._max_connections,
+            self._path_prefix,
+            reactor,
+            self._clock,
+            self._report,
+        )
+        try:
+            listening = await maybeDeferred(listen, reactor, running.site)
+        except BaseException:
+            # A port on a Unix socket starts the site before it tries to bind the socket.
+            running.site.doStop()
+            raise
+        running.start(listening)
+        self._running = running
         return self
 
     @property
@@ -118,28 +175,45 @@ class ChannelsServer:
         """
         The TCP port.
 
-        :raises RuntimeError: The server is not listening.
+        :raises RuntimeError: The server is not listening, or listens on no TCP port, as with
+            a Unix socket; the message says on what.
         """
-        if self._running is None:
-            raise RuntimeError("the server is not listening")
-        return int(self._running.address.port)
+        address = self._address
+        if address.port is None:
+            raise RuntimeError(f"the server listens on {address.in_words}, not on a TCP port")
+        return address.port
 
     @property
     def host(self) -> str:
-        """An address at which clients on this machine reach the server."""
-        return _LOCAL.get(self._interface, self._interface)
+        """
+        An address at which clients on this machine reach the server.
+
+        Where the server listens on no TCP port, that is ``"localhost"``, for the ``Host``
+        header.
+
+        :raises RuntimeError: The server is not listening.
+        """
+        return self._address.host
 
     def url(self, app_id: str) -> str:
         """
         Return the PUSHER_URL of an app: ``http://KEY:SECRET@HOST:PORT/apps/ID``.
 
+        With TLS it begins with ``https``; a path prefix stands before ``/apps``.  On a Unix
+        socket it is ``http://KEY:SECRET@localhost/apps/ID``, for a client that connects
+        through the socket: ``Pusher.from_url(url, endpoint=UNIXClientEndpoint(...))``.
+
         :raises KeyError: There is no such app.
         :raises RuntimeError: The server is not listening.
         """
         app = {app.id: app for app in self._apps}[app_id]
-        key, secret, name = (quote(text, safe="") for text in (app.key, app.secret, app.id))
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{key}:{secret}@{host}:{self.port}/apps/{name}"
+        return self._address.url(app, self._path_prefix)
+
+    @property
+    def _address(self) -> ServerAddress:
+        if self._running is None:
+            raise RuntimeError("the server is not listening")
+        return self._running.address
 
     def stop(self) -> Deferred[None]:
         """
@@ -182,3 +256,34 @@ class ChannelsServer:
                 observer(activity)
             except Exception:
                 log.failure("An observer failed on {activity}", activity=activity)
+
+
+def _endpoint_of(endpoint: Any, reactor: Any) -> Any:
+    """
+    Return *endpoint* itself, or the endpoint that it describes.
+
+    :raises ConfigurationError: It is no endpoint, and describes none.
+    """
+    if isinstance(endpoint, str):
+        from twisted.internet.endpoints import serverFromString
+
+        try:
+            return serverFromString(reactor, endpoint)
+        except Exception as error:
+            # Each kind of endpoint, those of plug-ins too, fails in a way of its own: an
+            # unknown kind, a missing argument, a key file that cannot be read.
+            raise ConfigurationError(
+                f"cannot make an endpoint of {short_repr(endpoint)}: {_reason(error)}"
+            ) from error
+    if not IStreamServerEndpoint.providedBy(endpoint):
+        raise ConfigurationError(
+            "endpoint must be a server endpoint of Twisted's or its description, such as "
+            f"'unix:/run/channels.sock', not {with_type(endpoint)}"
+        )
+    return endpoint
+
+
+def _reason(error: Exception) -> str:
+    """Return why no endpoint could be made; a message may hold no sentence but the kind."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

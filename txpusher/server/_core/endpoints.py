@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, AnyStr
 from urllib.parse import parse_qsl, unquote
 
 import attrs
@@ -97,10 +97,15 @@ _NO_UPGRADE = (
 
 
 class Endpoints:
-    """Answers requests about all apps of a hub."""
+    """
+    Answers requests about all apps of a hub.
 
-    def __init__(self, hub: Hub) -> None:
+    :param path_prefix: The path that may stand before every path, and is not signed.
+    """
+
+    def __init__(self, hub: Hub, path_prefix: str = "") -> None:
         self._hub = hub
+        self._path_prefix = path_prefix
         self._replies: ExpiringCache[Response] = ExpiringCache(limits.REPLY_LIFETIME)
         # By the path below the app's, None standing for any one segment.
         self._routes: dict[tuple[str | None, ...], tuple[str, Endpoint]] = {
@@ -115,6 +120,7 @@ class Endpoints:
     def answer(self, call: ApiCall) -> tuple[Response, list[Output]]:
         """Return the response to *call*, and the outputs to carry out before it is sent."""
         out: list[Output] = []
+        call = attrs.evolve(call, path=below(self._path_prefix, call.path))
         try:
             response = self._answer(call, out)
         except HTTPRefusedError as refused:
@@ -274,6 +280,19 @@ def _batch_info(state: AppState, trigger: Trigger) -> dict[str, Any]:
 
 def _plain(status: int, text: str) -> Response:
     return Response(status, f"{text}\n".encode("utf-8", "replace"))
+
+
+def below(prefix: AnyStr, path: AnyStr) -> AnyStr:
+    """
+    Return *path* without *prefix*, be it there or stripped by a proxy.
+
+    :param prefix: Empty, or a path that begins with a slash and does not end with one.
+    """
+    rest = path[len(prefix) :]
+    slash = path[:1]
+    if not prefix or not path.startswith(prefix) or rest[:1] not in (slash, rest[:0]):
+        return path
+    return rest or slash
 
 
 def _split(path: str) -> tuple[str, list[str]]:

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, ITransport
+from OpenSSL.SSL import Error as TLSError
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IProtocol,
+    ISSLTransport,
+    ITransport,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -47,6 +53,16 @@ _NO_TLS = (
     "a client speaks TLS, and this port has none: set forceTLS: false in pusher-js, and use "
     "http:// in a server library"
 )
+#: What OpenSSL says, in part, of handshakes that fail, and what that means.
+_TLS_FAILURES = {
+    "http request": (
+        "a client speaks none, and this port has nothing else: use https:// in a server "
+        "library, and forceTLS: true with wssPort in pusher-js"
+    ),
+    "unknown ca": "a client does not trust the certificate of this server",
+    "certificate unknown": "a client does not trust the certificate of this server",
+    "bad certificate": "a client does not trust the certificate of this server",
+}
 _ENDING = (State.PARTING, State.CLOSING)
 
 
@@ -140,10 +156,21 @@ class HTTPConnection:
         """Do nothing: the server itself has closed its side."""
 
     def connectionLost(self, reason: Failure) -> None:
+        if self.state is State.CONNECTED:
+            self._report_failed_handshake(reason.value)
         if self._websocket is not None:
             self._websocket.ended()
         self._http.connectionLost(reason)
         self._site.lost(self)
+
+    def _report_failed_handshake(self, error: BaseException | None) -> None:
+        """Report why TLS ended the connection before a byte of a request had come in."""
+        if not isinstance(error, TLSError):
+            return
+        # OpenSSL's errors are a list of tuples whose last item is in words.
+        words = str(error.args[0][-1][-1]) if error.args and error.args[0] else "no reason"
+        known = next((text for part, text in _TLS_FAILURES.items() if part in words), words)
+        self._site.refused(f"TLS: {known}")
 
     # Requests
 
@@ -222,7 +249,11 @@ class HTTPConnection:
     def half_close(self) -> None:
         """Close the server's side, and wait for the other side to close, dropping its bytes."""
         self._end()
-        self.transport.loseWriteConnection()
+        if ISSLTransport.providedBy(self.transport):
+            # TLS says goodbye, and waits for the other side's.
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
         self.transport.resumeProducing()
 
     def abort(self) -> None:

@@ -15,7 +15,12 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IPullProducer, IWriteDescriptor
+from twisted.internet.interfaces import (
+    IPullProducer,
+    IPushProducer,
+    ISSLTransport,
+    IWriteDescriptor,
+)
 from zope.interface import implementer
 
 from txpusher.server import _limits as limits
@@ -177,6 +182,72 @@ class DirectWriter:
 
     def stopProducing(self) -> None:
         """Do nothing: the connection is lost, which the connection is told too."""
+
+
+@implementer(IPushProducer)
+class BufferedWriter:
+    """
+    Writes frames to a connection with TLS, and knows how many bytes wait.
+
+    TLS turns a pull producer into a loop that asks for more in every round of the reactor, as
+    long as the connection lasts; so this writer is a push producer, which the transport tells
+    when it has no room, and when it has room again.
+
+    :param transport: The connection's transport.
+    :param too_slow: Called once, where more than ``limits.WAITING_TO_SEND`` bytes wait.
+    """
+
+    __slots__ = ("_congested", "_ended", "_too_slow", "_transport", "_waiting")
+
+    def __init__(self, transport: Any, too_slow: Callable[[], None]) -> None:
+        self._transport = transport
+        self._too_slow = too_slow
+        self._waiting = 0
+        self._congested = False
+        self._ended = False
+
+    def start(self) -> None:
+        """Take the place of Twisted's HTTP code as the transport's producer."""
+        self._transport.unregisterProducer()
+        self._transport.registerProducer(self, True)
+
+    def write(self, frame: bytes) -> None:
+        """Write *frame*, now or as soon as the client has read what waits."""
+        if self._ended:
+            return
+        if self._congested:
+            self._waiting += len(frame)
+            if self._waiting > limits.WAITING_TO_SEND:
+                self._too_slow()
+                return
+        self._transport.write(frame)
+
+    def end(self) -> None:
+        """Drop all frames from now on; what waits in the transport still goes out."""
+        self._ended = True
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        """Read no more from the client: the answers would have to wait too."""
+        self._congested = True
+        self._waiting = 0
+        if not self._ended:
+            self._transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on: the transport has room."""
+        self._congested = False
+        self._transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the connection is lost, which the connection is told too."""
+
+
+def make_writer(transport: Any, too_slow: Callable[[], None]) -> DirectWriter | BufferedWriter:
+    """Return the writer for a transport; the arguments are those of the writers."""
+    secure = ISSLTransport.providedBy(transport)
+    return BufferedWriter(transport, too_slow) if secure else DirectWriter(transport, too_slow)
 
 
 def _direct_write(transport: Any) -> Callable[[bytes], int] | None:

@@ -31,12 +31,13 @@ from wsproto.events import (
 from wsproto.utilities import ProtocolError
 
 from txpusher.server import _limits as limits
+from txpusher.server._core.endpoints import below
 from txpusher.server._core.messages import CloseCode
 from txpusher.server._core.outputs import Peer
 from txpusher.server._core.state import Connection
 from txpusher.server._net.connection import HTTPConnection
 from txpusher.server._net.http import ChannelsRequest
-from txpusher.server._net.outbox import DirectWriter
+from txpusher.server._net.outbox import make_writer
 
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
 _APP_PATH = re.compile(rb"/app/([^/]+)/?").fullmatch
@@ -137,22 +138,23 @@ class WebSocketConnection:
         self._frames = frames
         self._state = WebSocketState.OPEN
         self._message = IncomingMessage()
-        self._writer = DirectWriter(http.transport, self._too_slow)
+        self._writer = make_writer(http.transport, self._too_slow)
         # Called for every subscriber of every event: a method of our own between the two
         # would cost a twentieth of a delivery.
         self.send: Callable[[bytes], None] = self._writer.write
         self._connection: Connection | None = None
 
-    def start(self, uri: bytes, early: bytes) -> None:
+    def start(self, uri: bytes, early: bytes, path_prefix: bytes = b"") -> None:
         """
         Begin, once the answer to the handshake has been written.
 
         :param uri: The target of the handshake: it names the app.
         :param early: The bytes that came in along with the handshake.
+        :param path_prefix: The path that may stand before the app's.
         """
         self._writer.start()
         path, _, query = uri.partition(b"?")
-        app_path = _APP_PATH(path)
+        app_path = _APP_PATH(below(path_prefix, path))
         if app_path is None:
             self._subscribers.refuse(self, CloseCode.NO_SUCH_PATH, "the path must be /app/KEY")
         else:
@@ -254,11 +256,16 @@ class HandshakeError(Exception):
 
 
 class WebSocketResource(Resource):
-    """Turns requests for a WebSocket into WebSocket connections."""
+    """
+    Turns requests for a WebSocket into WebSocket connections.
 
-    def __init__(self, subscribers: Subscribers) -> None:
+    :param path_prefix: The path that may stand before every path.
+    """
+
+    def __init__(self, subscribers: Subscribers, path_prefix: bytes = b"") -> None:
         super().__init__()
         self._subscribers = subscribers
+        self._path_prefix = path_prefix
 
     def render(self, request: Any) -> bytes | int:
         try:
@@ -274,7 +281,7 @@ class WebSocketResource(Resource):
         http.upgrade(websocket)
         http.transport.write(accepted)
         # What came along with the handshake Twisted's HTTP code would keep to itself.
-        websocket.start(request.uri, request.channel.clearLineBuffer())
+        websocket.start(request.uri, request.channel.clearLineBuffer(), self._path_prefix)
         return NOT_DONE_YET
 
 
