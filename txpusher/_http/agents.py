@@ -11,6 +11,7 @@ What rests on private parts of Twisted and treq: :class:`_WireRequest` and :func
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from http.cookiejar import Cookie, CookieJar
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -172,7 +173,7 @@ class SigningAgent:
         """
         config, producer = self._config, cast("BytesProducer | None", bodyProducer)
         address, _, query = uri.partition(b"?")
-        path = _target(address).decode("ascii")[len(config.path_prefix) :]
+        path = _path_below(address, config.path_prefix)
         params = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True)) if query else {}
         body = None if producer is None else producer.body
         request = ApiRequest(method.decode("ascii"), path, params, body)
@@ -183,6 +184,12 @@ class SigningAgent:
         return self._agent.request(
             method, b"%b?%b" % (address, signed.encode("ascii")), headers, bodyProducer
         )
+
+
+@lru_cache(maxsize=64)
+def _path_below(address: bytes, prefix: str) -> str:
+    """Return the path of an absolute URI without a prefix; most requests have one path."""
+    return _target(address).decode("ascii")[len(prefix) :]
 
 
 def _target(uri: bytes) -> bytes:
@@ -221,15 +228,15 @@ class ConnectionAgent:
         """
         headers = headers or Headers()
         target = uri if self._proxied else _target(uri)
-        lines = [b"%b %b HTTP/1.1\r\n%b" % (method, target, self._hop)]
+        head = [method, b" ", target, b" HTTP/1.1\r\n", self._hop]
         for name, values in headers.getAllRawHeaders():
             for value in values:
-                lines.append(b"%b: %b" % (name, value))
+                head += (b"\r\n", name, b": ", value)
         if bodyProducer is not None:
-            lines.append(b"Content-Length: %d" % cast(int, bodyProducer.length))
-        lines.append(b"\r\n")
+            head += (b"\r\nContent-Length: ", b"%d" % cast(int, bodyProducer.length))
+        head.append(b"\r\n\r\n")
         request = _WireRequest(
-            method, uri, headers, b"\r\n".join(lines), bodyProducer, not self._proxied
+            method, uri, headers, b"".join(head), bodyProducer, not self._proxied
         )
         response: Deferred[IResponse] = self._protocol.request(request)
         return response

@@ -33,6 +33,10 @@ class PatientClock:
         self.slices = _SLICES if can_stand_still else 1
         self.graces = _SLICES if can_stand_still else 0
 
+    def callLater(self, seconds: float, function: Callable[[], object]) -> Deadline:
+        """Call *function* at the end of a deadline, for ``Deferred.addTimeout``."""
+        return Deadline(self, seconds, function)
+
 
 class Deadline:
     """
@@ -59,6 +63,10 @@ class Deadline:
         self._remaining = clock.slices - 1
         self._graces = clock.graces
         self._call: IDelayedCall = self._reactor.callLater(self._slice, self._slice_over)
+
+    def active(self) -> bool:
+        """Return whether the function is still to be called."""
+        return self._call.active() != 0
 
     def cancel(self) -> None:
         """Never call the function, where it has not been called yet."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 from threading import Thread
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -288,6 +288,7 @@ class HostEndpoint:
 
     def __init__(self, reactor: INetworkReactor, host: str, port: int, timeout: float) -> None:
         self._reactor = reactor
+        self._patient = PatientClock(reactor)
         self._host = host
         self._port = port
         self._timeout = timeout
@@ -335,7 +336,7 @@ class HostEndpoint:
 
         looking = Deferred.fromCoroutine(self._resolver.resolve())
         if not looking.called:
-            looking.addTimeout(self._timeout, self._reactor, late)
+            looking.addTimeout(self._timeout, cast(Any, self._patient), late)
         return looking
 
     async def _try(
@@ -355,7 +356,7 @@ class HostEndpoint:
             late = True
             connecting.cancel()
 
-        deadline = Deadline(PatientClock(self._reactor), seconds, give_up)
+        deadline = Deadline(self._patient, seconds, give_up)
         try:
             return await connecting
         except Exception:
