@@ -101,6 +101,7 @@ class Publication:
     :param on_progress: As for :meth:`BatchPublisher.publish`.
     :ivar accepted: How many events the server has accepted so far.
     :ivar failed: The events that have failed so far.
+    :ivar dropped: The events that were read and not sent, because it was cancelled.
     """
 
     def __init__(
@@ -114,10 +115,16 @@ class Publication:
         self._on_progress = on_progress
         self._next_report = self._end_of_turn = 0.0
         self._place = 0
-        self._unsettled = 0
+        self._unsettled: dict[int, Given] = {}
         self._waiter: tuple[Callable[[], bool], Deferred[None]] | None = None
         self.accepted = 0
         self.failed: list[tuple[int, Given, Exception]] = []
+        self.dropped: list[Given] = []
+
+    @property
+    def unsettled(self) -> list[Given]:
+        """The events that were read and have neither been accepted nor failed, in order."""
+        return list(self._unsettled.values())
 
     def publish(self, events: Iterable[Given] | AsyncIterable[Given]) -> Deferred[Published]:
         """Publish *events*: :meth:`BatchPublisher.publish`."""
@@ -258,7 +265,7 @@ class Publication:
         if isinstance(encoded, PusherError):
             self.failed.append((place, given, encoded))
             return
-        self._unsettled += 1
+        self._unsettled[place] = given
         self._sender.add(as_plain_str(channel), _PublishedEvent(self, place, given, encoded))
 
     def _unreadable(self, error: Exception) -> InvalidRequestError:
@@ -269,16 +276,18 @@ class Publication:
 
     def _is_full(self) -> bool:
         """Whether as many events are under way as can be sent."""
-        return self._unsettled >= HELD * self._sender.capacity or self._sender.is_full
+        return len(self._unsettled) >= HELD * self._sender.capacity or self._sender.is_full
 
     # Outcomes
 
     def settle(self, event: _PublishedEvent, outcome: Reply | BaseException) -> None:
         """Count what has become of an event."""
-        self._unsettled -= 1
+        del self._unsettled[event.place]
         if not isinstance(outcome, BaseException):
             self.accepted += 1
-        elif not isinstance(outcome, CancelledError):
+        elif isinstance(outcome, CancelledError):
+            self.dropped.append(event.given)
+        else:
             self.failed.append((event.place, event.given, cast(Exception, outcome)))
 
     async def _until(self, condition: Callable[[], bool]) -> None:

@@ -19,7 +19,7 @@ from docutils.core import publish_doctree
 import txpusher
 from tests.benchmarks.targets import PAIRS, RATIO_HEADER, TIMES
 from txpusher import errors
-from txpusher._cli import _parser
+from txpusher._cli import make_parser
 from txpusher.retry import may_have_been_delivered
 from txpusher.server import ChannelsServer
 from txpusher.testing import BlockingRunningServer, FakePusher, RunningServer
@@ -265,10 +265,17 @@ def test_every_operation_has_an_example(readme):
 
 def test_readme_has_the_shell_commands_of_the_program(readme):
     lines = "\n".join(blocks(readme, "sh")).splitlines()
-    commands = [shlex.split(line)[1:] for line in lines if line.startswith("txpusher ")]
-    assert {command[0] for command in commands} == {"serve", "demo"}
+    shown = [line.partition(" <")[0] for line in lines if line.startswith("txpusher ")]
+    commands = [shlex.split(line)[1:] for line in shown]
+    assert {"serve", "demo", "trigger"} <= {command[0] for command in commands}
     for command in commands:
-        _parser().parse_args(command)
+        make_parser().parse_args(command)
+
+
+def test_readme_names_every_command(readme):
+    literals = section(readme, "From the command line").findall(nodes.literal)
+    named = {literal.astext().split()[0] for literal in literals}
+    assert set(make_parser().commands) - named == set()
 
 
 def _says(yes: bool, unsafe: bool) -> str:

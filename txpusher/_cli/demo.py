@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -16,6 +15,8 @@ from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThread
 
+from txpusher._cli.output import Paint
+from txpusher._cli.output import wants_colours as wants_colours
 from txpusher._cli.program import Program
 from txpusher._protocol import encryption
 from txpusher._subscriber import Message, Subscriber
@@ -54,7 +55,7 @@ class Demo:
     def __init__(self, reactor: Any, show: Callable[[str], None], colours: bool) -> None:
         self._reactor = reactor
         self._show = show
-        self._colours = colours
+        self._paint = Paint(colours)
         self._master_key = secrets.token_bytes(32)
         self._expected = {(channel, way) for channel in CHANNELS for way in WAYS}
         self._all_arrived: Deferred[None] = Deferred()
@@ -143,26 +144,14 @@ class Demo:
         if not self._expected and not self._all_arrived.called:
             self._all_arrived.callback(None)
 
-    def _paint(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text
-
     def _bold(self, text: str) -> str:
-        return self._paint("1", text)
+        return self._paint("bold", text)
 
     def _dim(self, text: str) -> str:
-        return self._paint("2", text)
+        return self._paint("dim", text)
 
     def _green(self, text: str) -> str:
-        return self._paint("32", text)
+        return self._paint("green", text)
 
     def _red(self, text: str) -> str:
-        return self._paint("31", text)
-
-
-def wants_colours(stream: Any) -> bool:
-    """Return whether *stream* is a terminal whose user has not asked for no colours."""
-    return (
-        bool(stream.isatty())
-        and not os.environ.get("NO_COLOR")
-        and os.environ.get("TERM") != "dumb"
-    )
+        return self._paint("red", text)

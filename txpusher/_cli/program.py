@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
@@ -21,10 +21,9 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 
+from txpusher._cli.codes import FAILED, INTERRUPTED, fail, fail_with
+from txpusher._cli.write import cannot_write
 from txpusher.errors import PusherError
-
-#: The exit code of a command that Ctrl-C has ended, as shells have it: 128 and SIGINT's 2.
-INTERRUPTED = 130
 
 #: Prints a line.
 Show = Callable[[str], None]
@@ -32,30 +31,33 @@ Show = Callable[[str], None]
 Command = Callable[[Any, Show], Awaitable[int]]
 
 
-def fail(message: str, code: int = 1) -> int:
-    """Print what went wrong on the standard error, and return *code*."""
-    print(f"txpusher: {message}", file=sys.stderr)
-    return code
-
-
 class Program:
     """
     Runs a command under the reactor until it is done, a signal comes, or nothing more can
     be printed.
 
-    A signal cancels the command, and the program waits for what its ``finally`` does.
+    A signal cancels the command, and the program waits for what its ``finally`` does.  A
+    second Ctrl-C ends the program without waiting.
 
     :param command: The command.
     :param stopped: The exit code where a signal other than Ctrl-C's ends the command.
     :param message: What to print where a signal ends the command, None for nothing.
+    :param logs: Whether warnings and errors of the log are printed; a command that tells its
+        errors itself, in one line each, has no use for them.
     """
 
     def __init__(
-        self, command: Command, *, stopped: int = 0, message: str | None = None
+        self,
+        command: Command,
+        *,
+        stopped: int = 0,
+        message: str | None = None,
+        logs: bool = True,
     ) -> None:
         self._command = command
         self._stopped = stopped
         self._message = message
+        self._logs = logs
         self._reactor: Any = None
         self._running: Deferred[int] | None = None
         self._code: int | None = None
@@ -68,18 +70,18 @@ class Program:
 
         :return: The exit code.
         """
-        _log_problems()
+        _begin_log(self._logs)
         try:
             react(self._main)
         except SystemExit as ended:
             # Where react itself has something to say, the command has failed unforeseen.
             if ended.code and self._code is None:
                 return 1
-        if self._code is not None:
-            return self._code
-        if self._message is not None:
+        if self._code is None and self._message is not None:
             fail(self._message)
-        return INTERRUPTED if self._interrupted else self._stopped
+        if self._interrupted:
+            return INTERRUPTED
+        return self._stopped if self._code is None else self._code
 
     def _main(self, reactor: Any) -> Deferred[None]:
         self._reactor = reactor
@@ -100,7 +102,9 @@ class Program:
         try:
             return await self._command(self._reactor, self._show)
         except PusherError as error:
-            return fail(str(error))
+            if self._cancelled:
+                raise
+            return fail_with(error)
 
     def _done(self, code: int) -> None:
         if self._code is None:
@@ -109,7 +113,9 @@ class Program:
     def _failed(self, failure: Failure) -> None:
         # A command that was cancelled may fail in ways of its own.
         if not self._cancelled:
-            failure.raiseException()
+            if self._logs:
+                failure.raiseException()
+            self._code = unforeseen(cast(Exception, failure.value))
 
     def _end(self) -> Deferred[None]:
         ended: Deferred[None] = Deferred()
@@ -134,6 +140,8 @@ class Program:
         before = signal.getsignal(signal.SIGINT)
 
         def note(number: int, frame: Any) -> None:
+            if self._interrupted:
+                os._exit(INTERRUPTED)
             self._interrupted = True
             if callable(before):
                 before(number, frame)
@@ -149,22 +157,19 @@ class Program:
         except OSError as error:
             # Later, when the command waits for something: it is what shows the text.
             self._reactor.callLater(0, self._cancel)
-            self._code = _cannot_write(error)
+            self._code = cannot_write(error)
 
 
-def _log_problems() -> None:
-    """Print warnings and errors from the log on the standard error."""
+def _begin_log(shows: bool) -> None:
+    """Print warnings and errors of the log on the standard error, or nothing."""
     observer = FilteringLogObserver(
         textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)]
     )
-    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([observer] if shows else [], redirectStandardIO=False)
 
 
-def _cannot_write(error: OSError) -> int:
-    """Return the exit code where the standard output takes no more."""
-    # What is left in the buffer would fail once more as the interpreter ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error, BrokenPipeError):
-        # Whoever read has seen enough, as ``head`` has.
-        return 1
-    return fail(f"cannot write: {error.strerror or error}")
+def unforeseen(error: Exception) -> int:
+    """Print an error that no command is meant to have, in one line, and return its code."""
+    return fail(
+        f"unexpected {type(error).__name__}: {error}", FAILED, "this is a defect of txpusher"
+    )

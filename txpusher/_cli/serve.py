@@ -7,13 +7,15 @@ from __future__ import annotations
 import argparse
 import json
 from time import strftime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
+from txpusher._cli.codes import fail
+from txpusher._cli.output import printable
+from txpusher._cli.parser import add_command
 
-from txpusher._cli.program import Program, Show, fail
-from txpusher.server import Activity, App, ChannelsServer
+if TYPE_CHECKING:
+    from txpusher._cli.program import Show
+    from txpusher.server import Activity, App
 
 DEFAULT_APP = "1:app-key:app-secret"
 #: Characters of an event's data in one line.
@@ -22,11 +24,18 @@ _DATA_SHOWN = 120
 
 def add_parser(commands: Any) -> None:
     """Add the command to the subcommands of a parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "serve",
-        help="run a Channels server, for development",
+        serve,
+        summary="run a Channels server, for development",
         description="Run a Channels server for development: one process, in memory.",
     )
+    add_options(parser)
+
+
+def add_options(parser: Any) -> None:
+    """Add the options of the server to a parser."""
     parser.add_argument(
         "--host", default="127.0.0.1", help="the IP address to listen on (%(default)s)"
     )
@@ -47,7 +56,6 @@ def add_parser(commands: Any) -> None:
         metavar="URL",
         help="a URL to send webhooks to; may be given several times",
     )
-    parser.set_defaults(command=serve)
 
 
 def _port(text: str) -> int:
@@ -66,33 +74,68 @@ def _app(text: str) -> tuple[str, str, str]:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Run the server until a signal comes, and return the exit code."""
-    apps = [
+    from txpusher._cli.program import Program
+
+    return Program(Serving(arguments, apps_of(arguments)).run).run()
+
+
+def apps_of(arguments: argparse.Namespace) -> list[App]:
+    """
+    Return the apps of ``--app``, or the default one.
+
+    :raises ConfigurationError: An app or a webhook is malformed.
+    """
+    from txpusher.server import App
+
+    return [
         App(*parts, webhooks=arguments.webhooks)
         for parts in arguments.apps or [_app(DEFAULT_APP)]
     ]
-    server = ChannelsServer(apps)
-    host, port = arguments.host, arguments.port
 
-    async def run(reactor: Any, show: Show) -> int:
-        server.add_observer(
-            lambda activity: show(f"{strftime('%H:%M:%S')}  {line_of(activity)}")
-        )
+
+class Serving:
+    """
+    A server that runs until it is cancelled, and prints what happens.
+
+    :param apps: The apps that it serves.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, apps: list[App]) -> None:
+        self._arguments = arguments
+        self._apps = apps
+
+    async def run(self, reactor: Any, show: Show) -> int:
+        """Run the server, and return the exit code where it cannot listen."""
+        from twisted.internet.defer import Deferred
+        from twisted.internet.error import CannotListenError
+
+        from txpusher.server import ChannelsServer
+
+        host, port = self._arguments.host, self._arguments.port
+        server = ChannelsServer(self._apps)
+        server.add_observer(lambda activity: self.tell(activity, show))
         try:
             await server.listen(port, host, reactor)
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             return fail(f"cannot listen on {host}:{port}: {reason}")
         try:
-            for app in apps:
+            for app in self._apps:
                 show(f"Ready: PUSHER_URL={server.url(app.id)}")
-            for app in apps:
+            for app in self._apps:
                 show(f"In pusher-js: {pusher_js(app.key, server.host, server.port)}")
+            self.begun(reactor, show)
             await Deferred()
         finally:
             await server.stop()
         return 0
 
-    return Program(run).run()
+    def tell(self, activity: Activity, show: Show) -> None:
+        """Print what has happened on the server."""
+        show(f"{strftime('%H:%M:%S')}  {line_of(activity)}")
+
+    def begun(self, reactor: Any, show: Show) -> None:
+        """Take note that the server listens."""
 
 
 def pusher_js(key: str, host: str, port: int) -> str:
@@ -129,6 +172,4 @@ def line_of(activity: Activity) -> str:
     if activity.detail is not None:
         parts.append(activity.detail)
     # Names and data come from anyone: they are not to steer the terminal.
-    return "".join(
-        char if char.isprintable() else repr(char)[1:-1] for char in "  ".join(parts)
-    )
+    return printable("  ".join(parts))

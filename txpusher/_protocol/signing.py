@@ -49,8 +49,18 @@ def request_signature(secret: str, method: str, path: str, params: Mapping[str, 
 
 
 def _signature(secret: str, method: str, path: str, params: Mapping[str, str]) -> str:
+    return hmac_hex(secret, string_to_sign(method, path, params).encode())
+
+
+def string_to_sign(method: str, path: str, params: Mapping[str, str]) -> str:
+    """
+    Return the text that the signature of a request is made of.
+
+    :param path: As for :func:`request_signature`.
+    :param params: All query parameters but the signature, by their names in lower case.
+    """
     query = "&".join([f"{name}={params[name]}" for name in sorted(params)])
-    return hmac_hex(secret, f"{method}\n{path}\n{query}".encode())
+    return f"{method}\n{path}\n{query}"
 
 
 def signed_params(

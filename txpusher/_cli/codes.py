@@ -1,0 +1,121 @@
+# -*- test-case-name: tests.unit.test_cli_codes -*-
+"""
+Exit codes, and errors in one line with what to do about them.
+
+The module does no more than print: it imports neither Twisted nor anything that does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from txpusher._cli.output import one_line
+from txpusher.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ClosedError,
+    ConnectionClosedError,
+    ForbiddenError,
+    HTTPError,
+    NotFoundError,
+    PayloadTooLargeError,
+    ProxyAuthenticationError,
+    PusherError,
+    RateLimitedError,
+    ServerError,
+    SubscriptionError,
+)
+
+#: The command did what it was asked to do.
+DONE = 0
+#: The command failed on this side: a refused argument, a setting, a file, a webhook.
+FAILED = 1
+#: The arguments make no sense together.
+USAGE = 2
+#: The server has refused: 4xx, a subscription.
+REFUSED = 3
+#: There is no usable answer: nobody is there, a redirect, 5xx.
+NO_ANSWER = 4
+#: Whether the server acted on it is unknown.
+UNKNOWN = 5
+#: Ctrl-C has ended the command, as shells have it: 128 and SIGINT's 2.
+INTERRUPTED = 130
+
+#: What the help says of the codes.
+TABLE = """\
+exit codes:
+  0    done
+  1    failed on this side: a refused argument, no PUSHER_URL, a webhook not valid
+  2    wrong usage
+  3    refused by the server (4xx)
+  4    no usable answer: unreachable, or 5xx to a query
+  5    unknown outcome: the event may have been delivered (5xx, a lost reply)
+  130  interrupted"""
+
+
+def code_of(error: PusherError) -> int:
+    """
+    Return the exit code for *error*.
+
+    An unknown outcome comes first: whoever repeats a command needs to know of it, whatever
+    the reason is.
+    """
+    if error.maybe_delivered:
+        return UNKNOWN
+    if isinstance(error, APIError):
+        return REFUSED if 400 <= error.status < 500 else NO_ANSWER
+    if isinstance(error, HTTPError):
+        return NO_ANSWER
+    if isinstance(error, (SubscriptionError, ConnectionClosedError)):
+        return REFUSED
+    return FAILED
+
+
+_DOCTOR = "'txpusher doctor' looks closer"
+#: The first class that fits counts.
+_HINTS: tuple[tuple[type[PusherError], str], ...] = (
+    (ProxyAuthenticationError, "check user and password of the proxy"),
+    (AuthenticationError, "check key and secret in PUSHER_URL; " + _DOCTOR),
+    (ForbiddenError, "the app may be disabled or over its quota"),
+    (NotFoundError, "check the app id and the host in PUSHER_URL"),
+    (PayloadTooLargeError, "send less data in one event"),
+    (RateLimitedError, "wait a little, or send fewer requests"),
+    (ServerError, "the server failed: try again later"),
+    (BadRequestError, ""),
+    (APIError, _DOCTOR),
+    (HTTPError, "check the host and the port in PUSHER_URL; " + _DOCTOR),
+    (ConnectionClosedError, "check key, host and cluster in PUSHER_URL; " + _DOCTOR),
+    (ClosedError, ""),
+)
+
+
+def hint_for(error: PusherError) -> str:
+    """Return what to do about *error*, empty where its message says it all."""
+    if error.maybe_delivered:
+        return "it may have been delivered all the same: look before you repeat it"
+    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
+
+
+def fail(message: str, code: int = FAILED, hint: str = "") -> int:
+    """
+    Print what went wrong on the standard error, in one line, and return *code*.
+
+    :param hint: What to do about it.
+    """
+    text = f"{message.rstrip('.')}; {hint}" if hint else message
+    # Closed before the program began, or full: the exit code has to do.
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(f"txpusher: {one_line(text)}", file=sys.stderr, flush=True)
+    return code
+
+
+def fail_with(error: PusherError, what: str = "") -> int:
+    """
+    Print *error* as :func:`fail` does, and return its exit code.
+
+    :param what: What the error is about, such as ``"line 3"``.
+    """
+    return fail(f"{what}: {error}" if what else str(error), code_of(error), hint_for(error))
