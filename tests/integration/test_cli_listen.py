@@ -78,12 +78,13 @@ async def test_deliveries_are_forwarded_shown_and_repeated_by_number(
     assert re.search(r"#1 +channel_occupied news.*  500 in \d+ ms$", first)
     second = await listen.line_with("#2 ")
     assert re.search(r"  204 in \d+ ms$", second)
-    listen.type("2\n")
+    listen.type("1\n")
     again = await listen.line_with("again")
-    assert re.search(r"#2 .* 204 in \d+ ms  again$", again)
-    bodies = {request.body for request in program.requests}
-    assert len(program.requests) == 3
-    assert len(bodies) == 1
+    assert re.search(r"#1 +channel_occupied news.*  204 in \d+ ms  again$", again)
+    same = [request for request in program.requests if b"occupied" in request.body]
+    # The server repeats it as well, because of the 500.
+    assert len(same) >= 2
+    assert len({request.body for request in same}) == 1
     for request in program.requests:
         assert request.target == "/hook?a=b"
         assert request.headers["x-pusher-key"] == KEY
