@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
+from twisted.web.server import Site
 
 from tests.support.credentials import KEY, SECRET
 from tests.support.observing import Log
 from tests.support.raw_client import PING, Timed, close, connect_raw, frame, open_socket, signed
 from tests.support.waiting import until
-from txpusher.server import App, ChannelsServer
+from txpusher.server import Activity, App, ChannelsServer, WebHookTarget
 from txpusher.server._net.connection import State
+
+from .webhook_receiver import Receiver
 
 pytest.importorskip("wsproto")
 
@@ -40,6 +44,68 @@ async def test_a_silent_client_is_pinged_and_closed(
     await socket.wait("pusher:ping")
     clock.pump([1] * 31)
     assert await socket.end() == 4201
+
+
+@pytest_twisted.ensureDeferred
+async def test_connection_without_authorization_is_closed_at_its_very_moment(
+    log: Log, clean_reactor: None
+) -> None:
+    reactor = Timed()
+    server = ChannelsServer([App("3", KEY, SECRET, authorization_timeout=0.25)])
+    await server.listen(reactor=reactor)
+    late, authorized = await open_socket(server.port), await open_socket(server.port)
+    authorized.subscribe("private-a")
+    await authorized.wait("pusher_internal:subscription_succeeded")
+    reactor.clock.advance(0.125)
+    assert not late.is_closing()
+    reactor.clock.advance(0.125)
+    assert await late.end() == 4009
+    assert not authorized.is_closing()
+    await close(authorized)
+    # One connection more, whose time is not up when the server stops.
+    last = await open_socket(server.port)
+    stopping = server.stop()
+    assert await last.end() == 1001
+    await stopping
+    assert reactor.clock.getDelayedCalls() == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_webhook_of_departure_is_sent_at_its_very_moment(
+    log: Log, clean_reactor: None
+) -> None:
+    from twisted.internet import reactor as installed_reactor
+
+    installed: Any = installed_reactor
+    reactor = Timed()
+    told: list[Activity] = []
+    receiver = Receiver()
+    port: Any = installed.listenTCP(0, Site(receiver), interface="127.0.0.1")
+    url = f"http://127.0.0.1:{port.getHost().port}/"
+    events = ["channel_vacated"]
+    target = WebHookTarget(url, events=events)
+    server = ChannelsServer([App("3", KEY, SECRET, webhooks=[target], webhook_grace=0.25)])
+    server.add_observer(told.append)
+    await server.listen(reactor=reactor)
+    socket = await open_socket(server.port)
+    socket.subscribe("a")
+    await socket.wait("pusher_internal:subscription_succeeded")
+    await close(socket)
+    await until(lambda: any(activity.kind == "disconnected" for activity in told))
+    reactor.clock.advance(0.125)
+
+    def attempts() -> list[Any]:
+        # An attempt begins with the timer that ends it after ten seconds.
+        return [call for call in reactor.clock.getDelayedCalls() if call.getTime() > 5]
+
+    assert not attempts()
+    reactor.clock.advance(0.125)
+    assert attempts()
+    await until(lambda: any(activity.kind == "webhook" for activity in told))
+    assert [event["name"] for event in receiver.events()] == events
+    await server.stop()
+    assert reactor.clock.getDelayedCalls() == []
+    await maybeDeferred(port.stopListening)
 
 
 @pytest_twisted.ensureDeferred

@@ -10,7 +10,7 @@ from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 from txpusher.server import App
 from txpusher.server._core.hub import Hub, Publication
-from txpusher.server._core.outputs import Activity, Close, Notify, Output, Send
+from txpusher.server._core.outputs import Activity, Close, Notify, Output, Send, Wake
 from txpusher.server._core.state import Connection
 
 
@@ -50,8 +50,8 @@ class Browser:
     def unsubscribe(self, channel: str) -> None:
         self.send({"event": "pusher:unsubscribe", "data": {"channel": channel}})
 
-    def sign_in(self, user_id: Any) -> None:
-        user_data = json.dumps({"id": user_id})
+    def sign_in(self, user_id: Any, **fields: Any) -> None:
+        user_data = json.dumps({"id": user_id, **fields})
         auth = f"{KEY}:{signing.user_signature(SECRET, self.socket_id, user_data)}"
         self.send({"event": "pusher:signin", "data": {"auth": auth, "user_data": user_data}})
 
@@ -70,6 +70,7 @@ class Driver:
         self.now = 1000.0
         self.notified: list[dict[str, Any]] = []
         self.activities: list[Activity] = []
+        self.wakes: list[float] = []
 
     def browser(self, key: str = KEY, protocol: str | None = "7") -> Browser:
         browser = Browser(self)
@@ -105,6 +106,8 @@ class Driver:
                 peer.closed = (output.code, output.reason)
             elif isinstance(output, Notify):
                 self.notified.append(dict(output.event))
+            elif isinstance(output, Wake):
+                self.wakes.append(output.at)
             else:
                 self.activities.append(output)
 

@@ -85,3 +85,27 @@ def test_departure_without_grace_is_told_at_once() -> None:
     browser.subscribe("a")
     browser.unsubscribe("a")
     assert names(driver) == ["channel_occupied", "channel_vacated"]
+
+
+def test_departure_asks_to_be_told_at_its_very_moment() -> None:
+    driver = Driver(webhook_grace=0.25)
+    browser, other = driver.browser(), driver.browser()
+    browser.subscribe("a")
+    other.subscribe("b")
+    browser.unsubscribe("a")
+    driver.now += 0.125
+    other.unsubscribe("b")
+    assert driver.wakes == [1000.25, 1000.375]
+    driver.now = 1000.25
+    driver.carry_out(driver.hub.due(driver.now))
+    assert [event["channel"] for event in driver.webhooks("channel_vacated")] == ["a"]
+    assert driver.wakes[-1] == 1000.375
+
+
+def test_departure_of_app_without_webhooks_waits_for_nothing() -> None:
+    driver = Driver(webhook_grace=3, webhooks=[])
+    browser = driver.browser()
+    browser.subscribe("a")
+    browser.unsubscribe("a")
+    assert driver.wakes == []
+    assert driver.state.departures.next() is None

@@ -148,6 +148,9 @@ class App:
         their number.
     :param activity_timeout: Seconds of silence after which either side pings.
     :param pong_timeout: Seconds that the server waits for the answer.
+    :param authorization_timeout: Seconds in which a client must sign in or subscribe to a
+        private or presence channel, lest its connection be closed with 4009; None for any
+        time, as the hosted service has it until "Authorized connections" are switched on.
     :param max_connections: The most WebSocket connections at a time, None for
         any number; one more is refused with 4004.
     :param enabled: A disabled app answers 403, and 4003 to its clients.
@@ -167,6 +170,9 @@ class App:
     subscription_counts: bool = attrs.field(default=True, kw_only=True, validator=boolean())
     activity_timeout: float = attrs.field(default=120.0, kw_only=True, validator=seconds())
     pong_timeout: float = attrs.field(default=30.0, kw_only=True, validator=seconds())
+    authorization_timeout: float | None = attrs.field(
+        default=None, kw_only=True, validator=attrs.validators.optional(seconds())
+    )
     max_connections: int | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(whole_number(1))
     )

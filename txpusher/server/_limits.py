@@ -51,6 +51,8 @@ WAITING_TO_READ_ON = 65536
 #: Client events that one connection may send in any second, by the documentation
 #: ("Client events").
 CLIENT_EVENTS_PER_SECOND = 10
+#: User ids on the watchlist of a user, by the documentation ("Watchlist events").
+WATCHLIST = 100
 #: Channels of one connection.
 CHANNELS_PER_CONNECTION = 10_000
 #: Nested objects and arrays in JSON from outside.  Deeper values could not be written again.

@@ -16,7 +16,7 @@ from txpusher.server._address import ServerAddress
 from txpusher.server._app import App
 from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
 from txpusher.server._core.hub import Hub
-from txpusher.server._core.outputs import Activity, Close, Notify, Output, Peer, Send
+from txpusher.server._core.outputs import Activity, Close, Notify, Output, Peer, Send, Wake
 from txpusher.server._core.state import Connection
 from txpusher.server._net.http import ChannelsResource, ChannelsSite
 from txpusher.server._net.outbox import Outbox, text_frame
@@ -61,6 +61,7 @@ class Running:
         self._listening: Any = None
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = reactor
+        self._alarm: Any = None
 
     def start(self, listening: Any) -> None:
         """
@@ -104,6 +105,9 @@ class Running:
                 grace.cancel()
             self._outbox.stop()
             self._ticks.stop()
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
 
     # Inputs from WebSocket connections
 
@@ -173,6 +177,18 @@ class Running:
         self._carry_out(self._hub.tick(self._now()))
         self.site.sweep()
 
+    def _wake(self, at: float) -> None:
+        """Have the hub do at a moment what is due then; an earlier moment is kept."""
+        if self._alarm is not None:
+            if self._alarm.getTime() <= at:
+                return
+            self._alarm.cancel()
+        self._alarm = self._reactor.callLater(max(0.0, at - self._now()), self._due)
+
+    def _due(self) -> None:
+        self._alarm = None
+        self._carry_out(self._hub.due(self._now()))
+
     def _carry_out(self, outputs: list[Output]) -> None:
         for output in outputs:
             if isinstance(output, Send):
@@ -182,6 +198,8 @@ class Running:
                 output.peer.close(output.code, output.reason)
             elif isinstance(output, Notify):
                 self._webhooks.queue(output)
+            elif isinstance(output, Wake):
+                self._wake(output.at)
             else:
                 self.report(output)
 

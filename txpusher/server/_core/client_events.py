@@ -1,8 +1,7 @@
 """
-What a client may send besides its subscriptions: sign-ins and client events.
+Client events: what clients send to each other.
 
-The functions change the state and add to *out* what is to be done.
-Sources: "User authentication" and "Client events" in the Pusher Channels documentation.
+Source: "Client events" in the Pusher Channels documentation.
 """
 
 from __future__ import annotations
@@ -12,67 +11,14 @@ from typing import Any
 
 import attrs
 
-from txpusher._protocol import signing
-from txpusher._protocol.names import check_event_name, check_user_id
-from txpusher._text import short_repr
+from txpusher._protocol.names import check_event_name
 from txpusher.errors import InvalidRequestError
 from txpusher.server import _limits as limits
 from txpusher.server._core import messages
-from txpusher.server._core.json import dumps, load_object
-from txpusher.server._core.messages import (
-    CLIENT_EVENT_REJECTED,
-    CloseCode,
-    CloseWithError,
-    MessageError,
-)
-from txpusher.server._core.outputs import Activity, Audience, Notify, Output, Send
-from txpusher.server._core.state import Channel, Connection, Member, needs_auth
-from txpusher.server._core.subscriptions import AuthError, check_auth
-
-# Sign-ins
-
-
-def sign_in(connection: Connection, data: Mapping[str, Any], out: list[Output]) -> None:
-    """
-    Act on ``pusher:signin``.
-
-    :raises CloseWithError: The connection ends with 4009.
-    """
-    app = connection.state.app
-    user_data = data.get("user_data")
-    if not app.user_authentication:
-        raise _unauthorized("user authentication is switched off for this app")
-    if not isinstance(user_data, str):
-        raise _unauthorized(
-            f"user_data of pusher:signin must be a string, not {short_repr(user_data)}"
-        )
-    try:
-        check_auth(
-            data.get("auth"),
-            app,
-            f"{connection.socket_id}::user::{user_data}",
-            lambda: signing.user_signature(app.secret, connection.socket_id, user_data),
-        )
-    except AuthError as error:
-        raise _unauthorized(f"pusher:signin: {error}") from None
-    try:
-        fields = load_object(user_data)
-        user = Member(check_user_id(fields.get("id")), fields.get("user_info"))
-    except ValueError as error:
-        raise _unauthorized(f"user_data of pusher:signin: {error}") from None
-    if connection.user is not None and connection.user.user_id != user.user_id:
-        raise _unauthorized("the connection is signed in as another user already")
-    connection.user = user
-    connection.state.users.setdefault(user.user_id, set()).add(connection)
-    out.append(Send(Audience([connection.peer]), messages.signin_success(user_data)))
-    out.append(Activity("signed_in", app.id, connection.socket_id, user_id=user.user_id))
-
-
-def _unauthorized(message: str) -> CloseWithError:
-    return CloseWithError(CloseCode.UNAUTHORIZED, message)
-
-
-# Client events
+from txpusher.server._core.json import dumps
+from txpusher.server._core.messages import CLIENT_EVENT_REJECTED, MessageError
+from txpusher.server._core.outputs import Activity, Notify, Output, Send
+from txpusher.server._core.state import Channel, Connection, needs_auth
 
 
 @attrs.frozen

@@ -19,10 +19,10 @@ from txpusher.server import _limits as limits
 from txpusher.server._app import App
 from txpusher.server._core import messages
 from txpusher.server._core.cache import CachedEvent, ExpiringCache
-from txpusher.server._core.client_events import client_event, sign_in
+from txpusher.server._core.client_events import client_event
 from txpusher.server._core.json import load_object
 from txpusher.server._core.messages import CloseCode, CloseWithError, MessageError
-from txpusher.server._core.outputs import Activity, Audience, Close, Output, Peer, Send
+from txpusher.server._core.outputs import Activity, Audience, Close, Output, Peer, Send, Wake
 from txpusher.server._core.state import AppState, Connection, is_cache
 from txpusher.server._core.subscriptions import (
     leave,
@@ -31,6 +31,7 @@ from txpusher.server._core.subscriptions import (
     subscribe,
     unsubscribe,
 )
+from txpusher.server._core.users import sign_in, sign_out
 
 
 @attrs.frozen
@@ -91,10 +92,14 @@ class Hub:
         state.connections[socket_id] = connection
         self._connections.add(connection)
         hello = messages.connection_established(socket_id, state.app.activity_timeout)
-        return connection, [
+        out: list[Output] = [
             Send(Audience([peer]), hello),
             Activity("connected", state.app.id, socket_id),
         ]
+        if state.app.authorization_timeout is not None:
+            state.unauthorized[connection] = now + state.app.authorization_timeout
+            out.append(Wake(state.unauthorized[connection]))
+        return connection, out
 
     def refuse(self, peer: Peer, code: int, reason: str, app_id: str = "") -> list[Output]:
         """Refuse a client that has connected: send a ``pusher:error``, then close."""
@@ -132,12 +137,8 @@ class Hub:
         state = connection.state
         self._connections.discard(connection)
         del state.connections[connection.socket_id]
-        if connection.user is not None:
-            user_id = connection.user.user_id
-            users = state.users[user_id]
-            users.discard(connection)
-            if not users:
-                del state.users[user_id]
+        state.unauthorized.pop(connection, None)
+        sign_out(connection, out)
         for name in list(connection.channels):
             leave(connection, name, now, out)
         out.append(Activity("disconnected", state.app.id, connection.socket_id))
@@ -170,8 +171,12 @@ class Hub:
     # Time
 
     def tick(self, now: float) -> list[Output]:
-        """Do what is due as time passes: pings, closes, counts.  Call this once a second."""
-        out: list[Output] = []
+        """
+        Do what is due as time passes: pings, closes, counts.
+
+        Call this once a second; what is due at a moment of its own, :meth:`due` does.
+        """
+        out = self.due(now)
         for connection in list(self._connections):
             if connection.silent_for_too_long(now):
                 reason = f"no pong within {connection.state.app.pong_timeout:g} seconds"
@@ -183,8 +188,25 @@ class Hub:
         for state in self._apps.values():
             state.cache.forget(now)
             send_due_counts(state, out)
-            send_due_departures(state, now, out)
         return out
+
+    def due(self, now: float) -> list[Output]:
+        """Do what is due by *now*, and say when to call this again."""
+        out: list[Output] = []
+        for state in self._apps.values():
+            send_due_departures(state, now, out)
+            self._end_unauthorized(state, now, out)
+            moments = (state.departures.next(), next(iter(state.unauthorized.values()), None))
+            out += [Wake(moment) for moment in moments if moment is not None]
+        return out
+
+    def _end_unauthorized(self, state: AppState, now: float, out: list[Output]) -> None:
+        """End the connections that have not been authorised in time."""
+        late = [one for one, moment in state.unauthorized.items() if moment <= now]
+        for connection in late:
+            reason = "Connection not authorized within timeout"
+            out.append(self._error_activity(connection, reason))
+            out += self._end(connection, CloseCode.UNAUTHORIZED, reason, now, tell=True)
 
     # Messages
 

@@ -7,6 +7,7 @@ Source: "Pusher Channels Protocol" in the Pusher Channels documentation.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from txpusher.server._core.json import dump_bytes, dumps
@@ -41,6 +42,8 @@ class CloseCode:
 
 #: The code of a ``pusher:error`` that rejects a client event.
 CLIENT_EVENT_REJECTED = 4301
+#: The code of a ``pusher:error`` that rejects a watchlist; the sign-in holds.
+WATCHLIST_REJECTED = 4302
 
 
 # Messages
@@ -85,6 +88,17 @@ def internal(event: str, channel: str, data: Any) -> bytes:
 def signin_success(user_data: str) -> bytes:
     """Make a ``pusher:signin_success``."""
     return dump_bytes({"event": "pusher:signin_success", "data": {"user_data": user_data}})
+
+
+def watchlist_events(name: str, user_ids: Iterable[str]) -> bytes:
+    """
+    Make a ``pusher_internal:watchlist_events`` with one event ("Watchlist events").
+
+    :param name: ``"online"`` or ``"offline"``.
+    :param user_ids: The users who are, or are no more.
+    """
+    data = {"events": [{"name": name, "user_ids": list(user_ids)}]}
+    return dump_bytes({"event": "pusher_internal:watchlist_events", "data": dumps(data)})
 
 
 def cache_miss(channel: str) -> bytes:

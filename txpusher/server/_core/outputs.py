@@ -67,6 +67,13 @@ class Notify:
 
 
 @attrs.frozen
+class Wake:
+    """Call :meth:`~txpusher.server._core.hub.Hub.due` at a time of the hub's clock."""
+
+    at: float
+
+
+@attrs.frozen
 class Activity:
     """
     Something that happened on the server, for whoever watches the server.
@@ -94,4 +101,4 @@ class Activity:
     detail: str | None = None
 
 
-Output = Send | Close | Notify | Activity
+Output = Send | Close | Notify | Wake | Activity

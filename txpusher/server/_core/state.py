@@ -194,6 +194,10 @@ class Departures:
         """Drop an event that waits; return whether there was one."""
         return self._due.pop((name, channel, user_id), None) is not None
 
+    def next(self) -> float | None:
+        """Return when the next event is due, None where no event waits."""
+        return next(iter(self._due.values()), None)
+
     def take(self, now: float) -> list[tuple[str, str, str | None]]:
         """Return the events that are due, which wait no more."""
         due = [event for event, at in self._due.items() if at <= now]
@@ -213,6 +217,11 @@ class AppState:
     :ivar counts_due: Names of channels whose subscribers are yet to be told how many they
         are; a dict for its order.
     :ivar departures: Webhook events that wait, lest someone come back.
+    :ivar users: The connections of each user who has signed in, by the user's id.
+    :ivar watchers: The connections whose watchlist names a user, by the user's id; dicts for
+        their order.
+    :ivar unauthorized: The connections that have yet to sign in or to subscribe to a private
+        or presence channel, and when each is closed for it; in order of time.
     """
 
     def __init__(self, app: App, cache: ExpiringCache[CachedEvent]) -> None:
@@ -220,6 +229,8 @@ class AppState:
         self.connections: dict[str, Connection] = {}
         self.channels: dict[str, Channel] = {}
         self.users: dict[str, set[Connection]] = {}
+        self.watchers: dict[str, dict[Connection, None]] = {}
+        self.unauthorized: dict[Connection, float] = {}
         self.cache = cache
         self.counts_due: dict[str, None] = {}
         self.departures = Departures(app.webhook_grace)
@@ -232,6 +243,7 @@ class Connection:
     :ivar peer: The server's end of the connection, for outputs.
     :ivar channels: The channels that the connection is subscribed to, by name.
     :ivar user: The user who has signed in, None for nobody.
+    :ivar watchlist: The ids of the users of whom the client is told when they come or go.
     :ivar open: Whether the hub still acts for the connection.
     """
 
@@ -246,6 +258,7 @@ class Connection:
         "socket_id",
         "state",
         "user",
+        "watchlist",
     )
 
     def __init__(
@@ -257,6 +270,7 @@ class Connection:
         self.protocol = protocol
         self.channels: dict[str, Channel] = {}
         self.user: Member | None = None
+        self.watchlist: tuple[str, ...] = ()
         self.open = True
         self._seen_at = now
         self._pinged_at: float | None = None

@@ -19,7 +19,7 @@ from txpusher.server import _limits as limits
 from txpusher.server._app import App
 from txpusher.server._core import messages
 from txpusher.server._core.messages import MessageError, SubscriptionRefusedError
-from txpusher.server._core.outputs import Activity, Audience, Notify, Output, Send
+from txpusher.server._core.outputs import Activity, Audience, Notify, Output, Send, Wake
 from txpusher.server._core.state import (
     AppState,
     Channel,
@@ -51,6 +51,8 @@ def subscribe(
             _queue_webhook(state, name, out, "channel_occupied")
     joined = channel.join(connection, member)
     connection.channels[name] = channel
+    if needs_auth(name):
+        state.unauthorized.pop(connection, None)
     me = Audience([connection.peer])
     summary = {} if channel.members is None else channel.members.summary()
     out.append(Send(me, messages.internal("subscription_succeeded", name, summary)))
@@ -96,14 +98,31 @@ def leave(connection: Connection, name: str, now: float, out: list[Output]) -> N
     if member is not None:
         fields = {"user_id": member.user_id}
         _send_member_event(channel, "member_removed", fields, out)
-        state.departures.add("member_removed", name, member.user_id, now)
+        _add_departure(state, "member_removed", name, member.user_id, now, out)
     if channel.subscribers:
         _count_changed(state, channel, out)
     else:
         del state.channels[name]
         state.counts_due.pop(name, None)
-        state.departures.add("channel_vacated", name, None, now)
-    send_due_departures(state, now, out)
+        _add_departure(state, "channel_vacated", name, None, now, out)
+
+
+def _add_departure(
+    state: AppState,
+    event: str,
+    channel: str,
+    user_id: str | None,
+    now: float,
+    out: list[Output],
+) -> None:
+    """Let the webhook event of a departure wait for the app's time, or send it."""
+    if not state.app.webhooks:
+        return
+    state.departures.add(event, channel, user_id, now)
+    if state.app.webhook_grace:
+        out.append(Wake(now + state.app.webhook_grace))
+    else:
+        send_due_departures(state, now, out)
 
 
 def send_due_departures(state: AppState, now: float, out: list[Output]) -> None:
