@@ -7,6 +7,7 @@ The first one is run by ``test_examples``.
 from __future__ import annotations
 
 import ast
+import asyncio
 import base64
 import json
 import re
@@ -95,11 +96,17 @@ def holding(text: str) -> Block:
 
 PROGRAM = holding("with BlockingPusher.from_env()")
 IN_A_THREAD = holding("with BlockingBatchPublisher(")
+IN_ASYNCIO = holding("asyncio.to_thread(")
+AS_A_FUTURE = holding(".asFuture(")
 ENDPOINTS = holding("ChannelAuthResource(")
 RESOURCE = holding("WebHookResource(")
 SUITES = [block for block in BLOCKS if block.section == "Testing your code"]
 RECEIVING = [block for block in BLOCKS if block.section == "Receive events"]
-NOT_IN_A_COROUTINE = (*RECEIVING, PROGRAM, IN_A_THREAD, ENDPOINTS, RESOURCE, *SUITES)
+ASYNCIO = (IN_ASYNCIO, AS_A_FUTURE)
+NOT_IN_A_COROUTINE = (
+    *(PROGRAM, IN_A_THREAD, ENDPOINTS, RESOURCE),
+    *(*ASYNCIO, *RECEIVING, *SUITES),
+)
 IN_A_COROUTINE = [block for block in BLOCKS if block not in NOT_IN_A_COROUTINE]
 
 
@@ -219,6 +226,45 @@ async def test_a_block_for_threads_runs(server):
     await deferToThread(exec, IN_A_THREAD.source, defined)
     assert defined["replies"] == [{}, {}]
     assert [event.data for event in server.events] == [41, 42]
+
+
+@pytest_twisted.ensureDeferred
+async def test_block_for_asyncio_publishes_from_a_loop_without_a_reactor(server):
+    defined = names(server, IN_ASYNCIO) | {"asyncio": asyncio}
+    exec(IN_ASYNCIO.source, defined)
+    await deferToThread(lambda: asyncio.run(defined["announce"]({"n": 1})))
+    assert [event.data for event in server.events] == [{"n": 1}]
+
+
+ON_ASYNCIO_REACTOR = """
+import asyncio
+from twisted.internet import asyncioreactor
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+asyncioreactor.install(loop)
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+from txpusher import Pusher
+
+pusher = Pusher.from_env()
+{block}
+async def main(reactor):
+    await Deferred.fromFuture(asyncio.ensure_future(announce_too({{"n": 2}})))
+    await pusher.close()
+
+react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+"""
+
+
+@pytest_twisted.ensureDeferred
+async def test_block_for_the_asyncio_reactor_awaits_a_future(server):
+    program = ON_ASYNCIO_REACTOR.format(block=AS_A_FUTURE.source)
+    command = [sys.executable, "-c", program]
+    done = await deferToThread(
+        lambda: subprocess.run(command, capture_output=True, timeout=60, check=False)
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [event.data for event in server.events] == [{"n": 2}]
 
 
 @pytest_twisted.ensureDeferred

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tests.support.process import Process
 
 from . import browser
 from .requirements import HERE, node_command
+from .waiting import address_of
 
 CHAT = Path(__file__).parents[2] / "examples" / "chat" / "chat.py"
 
@@ -22,19 +22,9 @@ CHAT = Path(__file__).parents[2] / "examples" / "chat" / "chat.py"
 def chat():
     """The address of a running chat."""
     node_command()
-    program = Process([sys.executable, str(CHAT), "0", str(HERE / "node_modules")])
-    yield _address(program)
+    program = Process([sys.executable, str(CHAT), "0", str(HERE / "node_modules")], HERE)
+    yield address_of(program)
     program.stop()
-
-
-def _address(program: Process) -> str:
-    """Wait for the address that the program prints."""
-    deadline = time.monotonic() + 30
-    while not program.output.endswith("/\n"):
-        assert program.exit_code is None, program.output
-        assert time.monotonic() < deadline, program.output
-        time.sleep(0.05)
-    return program.output.strip().removeprefix("ready: ")
 
 
 def names(page: Any) -> list[str]:

@@ -50,6 +50,11 @@ class Process:
         """Send a signal to the program alone."""
         self._process.send_signal(number)
 
+    def terminate(self) -> int:
+        """Ask the program to end, as an init system does; return its exit code."""
+        self._process.terminate()
+        return self._process.wait(60)
+
     def stop(self) -> None:
         """End the whole group: nothing that runs here has anything to save."""
         with contextlib.suppress(ProcessLookupError):
