@@ -6,6 +6,8 @@ Plain scripts, started by hand::
     python -m tests.benchmarks.throughput     events per second, CPU and memory, beside peers
     python -m tests.benchmarks.soak           a million triggers against a server with faults
     python -m tests.benchmarks.server_load    txpusher's server beside soketi
+    python -m tests.benchmarks.receiving      a subscriber beside pusher-js, websocket-client
+    python -m tests.benchmarks.restarts       subscribers, while their server restarts 50 times
     python -m tests.benchmarks.profile ROW    where the CPU time of a row goes
 
 ``throughput`` and ``server_load`` take ``--against PATH``: they then measure another

@@ -15,6 +15,7 @@ from txpusher import Pusher
 
 from . import servers
 from .node import NodeScript
+from .own_subscriber import OwnSubscriber
 from .requirements import node_command
 from .servers import Address
 from .subscriber import Browsers, Subscriber
@@ -92,18 +93,37 @@ async def pusher(server: Address) -> AsyncIterator[Pusher]:
         yield client
 
 
+@pytest.fixture
+def client() -> str:
+    """Which client subscribes: ``pusher-js``, or ``txpusher`` where a module has both."""
+    return "pusher-js"
+
+
+@pytest.fixture
+def make(client: str, pusher: Any, request: pytest.FixtureRequest) -> Callable[..., Subscriber]:
+    """Makes subscribers that are not connected yet."""
+    from twisted.internet import reactor
+
+    if client == "pusher-js":
+        browsers: Browsers = request.getfixturevalue("browsers")
+        return lambda member, user: browsers.subscriber(pusher, member, user)
+    return lambda member, user: OwnSubscriber(
+        f"own subscriber {next(_NUMBERS)}", reactor, pusher, member, user
+    )
+
+
 @pytest_twisted.async_yield_fixture
 async def subscribers(
-    server: Address, browsers: Browsers, pusher: Any
+    server: Address, make: Callable[..., Subscriber]
 ) -> AsyncIterator[Callable[..., Subscriber]]:
     """Makes subscribers that are not connected yet; they are closed after the test."""
     opened: list[Subscriber] = []
 
-    def make(member: Any = None, user: Any = None) -> Subscriber:
-        opened.append(browsers.subscriber(pusher, member, user))
+    def make_one(member: Any = None, user: Any = None) -> Subscriber:
+        opened.append(make(member, user))
         return opened[-1]
 
-    yield make
+    yield make_one
     for subscriber in opened:
         await subscriber.disconnect()
 

@@ -87,9 +87,12 @@ async def embedded(app_id: str = APP_ID, **options: Any) -> AsyncIterator[Addres
 
 
 @contextlib.contextmanager
-def soketi(node: str, webhooks: Sequence[str] = ()) -> Iterator[Address]:
+def soketi(
+    node: str, webhooks: Sequence[str] = (), *, port: int | None = None
+) -> Iterator[Address]:
     """A soketi with one app, stopped at the end; *webhooks* are URLs."""
-    port, metrics_port = free_ports(2)
+    free_port, metrics_port = free_ports(2)
+    port = port or free_port
     address = Address(port)
     process = Process(
         [node, "soketi.js", "start"],

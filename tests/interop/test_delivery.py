@@ -45,6 +45,12 @@ def shortened(value: object) -> str:
     return ascii(value)[:30]
 
 
+@pytest.fixture(params=["pusher-js", "txpusher"])
+def client(request):
+    """The official client and our own, side by side."""
+    return request.param
+
+
 class TestTrigger:
     @pytest.mark.parametrize("kind", KINDS)
     @pytest_twisted.ensureDeferred

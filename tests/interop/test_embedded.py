@@ -17,6 +17,12 @@ def server(embedded):
     return embedded
 
 
+@pytest.fixture(params=["pusher-js", "txpusher"])
+def client(request):
+    """The official client and our own, side by side."""
+    return request.param
+
+
 class TestChannels:
     @pytest_twisted.ensureDeferred
     async def test_empty_data_arrives(self, pusher, connect, name):

@@ -8,6 +8,12 @@ import pytest_twisted
 from txpusher import Pusher
 
 
+@pytest.fixture(params=["pusher-js", "txpusher"])
+def client(request):
+    """The official client and our own, side by side."""
+    return request.param
+
+
 class TestAuthorization:
     @pytest.mark.parametrize("prefix", ["private-room", "presence-room"])
     @pytest_twisted.ensureDeferred

@@ -381,6 +381,19 @@ class TestClientEvents:
         room.receive(greeting(), frame("pusher:pong"))
         assert outcomes(room.machine.lost(1006, "gone")) == {}
 
+    @pytest.mark.parametrize(
+        ("end", "kind"),
+        [
+            (lambda machine: machine.close(), ClosedError),
+            (lambda machine: machine.lost(4001, "no app"), ConnectionClosedError),
+        ],
+    )
+    def test_end_of_everything_fails_client_events_with_its_error(self, room, end, kind):
+        room.machine.trigger(1, "private-room", "client-e", 1)
+        failed = outcomes(end(room.machine))
+        assert isinstance(failed[1], kind)
+        assert failed[1].maybe_delivered
+
     def test_client_event_without_a_connection_fails_at_once(self, room):
         room.machine.lost(1006, "gone")
         failed = outcomes(room.machine.trigger(1, "private-room", "client-e", 1))

@@ -139,7 +139,7 @@ class Subscribing:
             return []
         self.end = ClosedError("the subscriber is closed")
         changed = self.state is not State.DISCONNECTED
-        actions = self._disconnect("the subscriber was closed")
+        actions = self._disconnect(ClosedError, "the subscriber is closed")
         if changed:
             actions.append(self._become(State.DISCONNECTED))
         return [*actions, HangUp(), Ended(self.end)]
@@ -227,12 +227,13 @@ class Subscribing:
             code = self._announced
         then = return_after(code)
         why = self._redact(f"{code} {reason}".strip())
-        actions = self._disconnect(f"the connection was lost: {why}")
         if then is Return.NEVER:
-            self.end = ConnectionClosedError(
-                f"the server has ended the connection for good: {why}", code=code
-            )
+            text = f"the server has ended the connection for good: {why}"
+            self.end = ConnectionClosedError(text, code=code)
+            actions = self._disconnect(ConnectionClosedError, text, code=code)
             return [*actions, self._become(State.FAILED), Ended(self.end)]
+        lost = f"the connection was lost: {why}"
+        actions = self._disconnect(HTTPError, lost, transient=True)
         if self.state is State.CONNECTED:
             if lasted >= STABLE_AFTER:
                 self._failures = 0
@@ -245,14 +246,17 @@ class Subscribing:
         self._failures += 1
         return actions
 
-    def _disconnect(self, why: str) -> list[Action]:
+    def _disconnect(
+        self, kind: Callable[..., PusherError], why: str, **fields: Any
+    ) -> list[Action]:
+        """Forget the connection; client events without a pong fail, and may be delivered."""
         self.socket_id = None
         self._announced = 0
         return [
             *self.user.disconnected(),
             *self.channels.disconnected(),
             *(
-                Settled(number, HTTPError(why, maybe_delivered=True, transient=True))
+                Settled(number, kind(why, maybe_delivered=True, **fields))
                 for number in self._pings.clear()
             ),
         ]
