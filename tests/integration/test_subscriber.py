@@ -121,6 +121,8 @@ class TestSubscribing:
         await pusher.trigger("room", "created", {"number": 7})
         message = await within(anext(messages))
         assert message == Message("room", "created", {"number": 7}, '{"number":7}')
+        # The loop goes on in the middle of the handlers.
+        await until(lambda: heard.events)
         assert told.events == heard.events == [("room", "created", {"number": 7})]
 
     @pytest_twisted.ensureDeferred
