@@ -174,7 +174,7 @@ def test_a_request_line_that_is_no_ascii_is_refused(method: bytes, uri: bytes) -
     # Some versions of Twisted do so themselves.
     request = DummyRequest([])
     request.method, request.uri = method, uri
-    body = ChannelsResource(Unreachable(), Resource()).render(request)
+    body = ChannelsResource(Unreachable(), Resource(), Clock()).render(request)
     assert request.responseCode == 400
     assert b"percent-escaped" in body
 

@@ -4,9 +4,11 @@ Everything that lives from listen to stop: the hub, its faces, the outbox and th
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -14,10 +16,11 @@ from twisted.logger import Logger
 from txpusher.server import _limits as limits
 from txpusher.server._address import ServerAddress
 from txpusher.server._app import App
-from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
+from txpusher.server._core.endpoints import ApiCall, Endpoints, Response, below
 from txpusher.server._core.hub import Hub
 from txpusher.server._core.outputs import Activity, Close, Notify, Output, Peer, Send, Wake
 from txpusher.server._core.state import Connection
+from txpusher.server._core.trouble import NO_MISHAP, Trouble, mishap_of
 from txpusher.server._net.http import ChannelsResource, ChannelsSite
 from txpusher.server._net.outbox import Outbox, text_frame
 from txpusher.server._net.webhooks import WebHookSender
@@ -33,6 +36,7 @@ class Running:
     :param apps: The apps that clients may connect to.
     :param max_connections: The most WebSocket connections, None for any number.
     :param path_prefix: The path that may stand before every path, empty or ``"/..."``.
+    :param trouble: What the server does wrong on request.
     :param reactor: Listens, connects and keeps the time of the hub.
     :param clock: Returns the time in seconds since the epoch.
     :param report: Told of every :class:`Activity`.
@@ -44,20 +48,24 @@ class Running:
         apps: Iterable[App],
         max_connections: int | None,
         path_prefix: str,
+        trouble: Trouble,
         reactor: Any,
         clock: Callable[[], float],
         report: Callable[[Activity], None],
     ) -> None:
         apps = tuple(apps)
-        self._hub = Hub(apps, max_connections)
-        self._endpoints = Endpoints(self._hub, path_prefix)
+        self._hub = Hub(apps, max_connections, trouble)
+        self._endpoints = Endpoints(self._hub)
+        self._path_prefix = path_prefix
+        self._trouble = trouble
         self._reactor = reactor
         self._clock = clock
         self.report = report
         self._outbox = Outbox(reactor)
         self._webhooks = WebHookSender(apps, reactor, clock, report)
         websocket = WebSocketResource(self, path_prefix.encode("ascii"))
-        self.site = ChannelsSite(ChannelsResource(self, websocket), reactor, self._refused)
+        resource = ChannelsResource(self, websocket, reactor)
+        self.site = ChannelsSite(resource, reactor, self._refused)
         self._listening: Any = None
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = reactor
@@ -152,6 +160,12 @@ class Running:
                 )
             )
 
+    def close_all(self, code: int) -> int:
+        """Close every WebSocket with *code*, and return how many there were."""
+        count, outputs = self._hub.close_all(code, self._now())
+        self._carry_out(outputs)
+        return count
+
     # Inputs from HTTP
 
     def answer(
@@ -163,9 +177,19 @@ class Running:
         :param path: The path as it was sent, escapes included.
         :param query: The query as it was sent.
         """
+        path = below(self._path_prefix, path)
+        mishap = mishap_of(self._trouble, path, random.random)
+        if mishap != NO_MISHAP:
+            app_id, detail = self._endpoints.app_id_in(path), mishap.in_words()
+            self.report(Activity("trouble", app_id, detail=f"{method} {path}: {detail}"))
+        if mishap.status is not None:
+            return Response(mishap.status, b"trouble on request\n", delay=mishap.delay)
         call = ApiCall(method, path, query, body, self._now(), self._clock(), idempotency_key)
         response, outputs = self._endpoints.answer(call)
         self._carry_out(outputs)
+        if mishap != NO_MISHAP:
+            dropped = mishap.is_reply_dropped
+            response = attrs.evolve(response, delay=mishap.delay, is_dropped=dropped)
         return response
 
     # Time and outputs

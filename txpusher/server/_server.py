@@ -17,6 +17,7 @@ from txpusher._validators import check_optional_whole_number, clean_path_prefix
 from txpusher.errors import ConfigurationError
 from txpusher.server._app import App, checked_apps
 from txpusher.server._core.outputs import Activity
+from txpusher.server._core.trouble import Trouble
 
 if TYPE_CHECKING:
     from txpusher._interfaces import AnyReactor, Clock
@@ -75,6 +76,7 @@ class ChannelsServer:
         self._clock = clock
         self._observers: list[Observer] = []
         self._running: Running | None = None
+        self._trouble = Trouble(close=self._close_all)
         # One starts or stops at a time, and who comes meanwhile waits.
         self._turn = DeferredLock()
 
@@ -156,6 +158,7 @@ class ChannelsServer:
             self._apps,
             self._max_connections,
             self._path_prefix,
+            self._trouble,
             reactor,
             self._clock,
             self._report,
@@ -232,6 +235,26 @@ class ChannelsServer:
         running, self._running = self._running, None
         if running is not None:
             await running.stop()
+
+    @property
+    def trouble(self) -> Trouble:
+        """
+        What the server does wrong on request, so that programs can test their bad days.
+
+        ::
+
+            server.trouble.error_rate, server.trouble.error_status = 1.0, 429
+            server.trouble.close_all(4200)
+
+        It has the attributes ``delay``, ``error_rate``, ``error_status``,
+        ``drop_reply_rate`` and ``refuse_auth``, to be set at any time, and the method
+        ``close_all(code)``.  Nothing is wrong at first; to stop and to listen again changes
+        none of them.
+        """
+        return self._trouble
+
+    def _close_all(self, code: int) -> int:
+        return 0 if self._running is None else self._running.close_all(code)
 
     def add_observer(self, observer: Observer) -> None:
         """

@@ -57,11 +57,15 @@ class Response:
     The answer to a request.
 
     :ivar headers: What other headers the answer has than the type.
+    :ivar delay: Seconds after which the answer is sent.
+    :ivar is_dropped: Whether the connection closes in place of the answer.
     """
 
     status: int
     body: bytes
     headers: Mapping[str, str] = attrs.field(factory=dict)
+    delay: float = 0.0
+    is_dropped: bool = False
 
     @property
     def content_type(self) -> bytes:
@@ -97,15 +101,10 @@ _NO_UPGRADE = (
 
 
 class Endpoints:
-    """
-    Answers requests about all apps of a hub.
+    """Answers requests about all apps of a hub."""
 
-    :param path_prefix: The path that may stand before every path, and is not signed.
-    """
-
-    def __init__(self, hub: Hub, path_prefix: str = "") -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._path_prefix = path_prefix
         self._replies: ExpiringCache[Response] = ExpiringCache(limits.REPLY_LIFETIME)
         # By the path below the app's, None standing for any one segment.
         self._routes: dict[tuple[str | None, ...], tuple[str, Endpoint]] = {
@@ -120,7 +119,6 @@ class Endpoints:
     def answer(self, call: ApiCall) -> tuple[Response, list[Output]]:
         """Return the response to *call*, and the outputs to carry out before it is sent."""
         out: list[Output] = []
-        call = attrs.evolve(call, path=below(self._path_prefix, call.path))
         try:
             response = self._answer(call, out)
         except HTTPRefusedError as refused:
@@ -129,14 +127,18 @@ class Endpoints:
             response = _plain(400, str(error))
         return response, out if response.status == 200 else [self._refused(call, response)]
 
-    def _refused(self, call: ApiCall, response: Response) -> Activity:
+    def app_id_in(self, path: str) -> str:
+        """Return the id of the app that a path names, empty where there is no such app."""
         # What is wrong may be the path: it names an app all the same.
-        parts = [unquote(part) for part in call.path.split("/")[:3]]
+        parts = [unquote(part) for part in path.split("/")[:3]]
         state = self._hub.app(parts[2]) if parts[:2] == ["", "apps"] and parts[2:] else None
+        return "" if state is None else state.app.id
+
+    def _refused(self, call: ApiCall, response: Response) -> Activity:
         first_line = response.body.decode("utf-8").partition("\n")[0]
         return Activity(
             "refused",
-            "" if state is None else state.app.id,
+            self.app_id_in(call.path),
             detail=f"{call.method} {call.path}: {response.status} {first_line}",
         )
 

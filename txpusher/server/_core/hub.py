@@ -31,6 +31,7 @@ from txpusher.server._core.subscriptions import (
     subscribe,
     unsubscribe,
 )
+from txpusher.server._core.trouble import Trouble
 from txpusher.server._core.users import sign_in, sign_out
 
 
@@ -51,11 +52,20 @@ class Hub:
     :param apps: The apps that clients may connect to.
     :param max_connections: The most connections of all apps together, None for
         any number; one more is refused with 4100.
+    :param trouble: What the server does wrong on request, None for nothing.
     """
 
-    def __init__(self, apps: Iterable[App], max_connections: int | None = None) -> None:
+    def __init__(
+        self,
+        apps: Iterable[App],
+        max_connections: int | None = None,
+        trouble: Trouble | None = None,
+    ) -> None:
+        trouble = Trouble() if trouble is None else trouble
         self._apps = {
-            app.id: AppState(app, ExpiringCache[CachedEvent](limits.CACHED_EVENT_LIFETIME))
+            app.id: AppState(
+                app, ExpiringCache[CachedEvent](limits.CACHED_EVENT_LIFETIME), trouble
+            )
             for app in apps
         }
         self._by_key = {state.app.key: state for state in self._apps.values()}
@@ -167,6 +177,24 @@ class Hub:
             # Nobody is left to be told who went.
             out += [o for o in self.disconnect(connection, now) if isinstance(o, Activity)]
         return out
+
+    def close_all(self, code: int, now: float) -> tuple[int, list[Output]]:
+        """
+        End every connection with a code.
+
+        :return: How many connections that are, and the outputs.
+        """
+        everyone = list(self._connections)
+        reason = "the server closes all connections on request"
+        out: list[Output] = []
+        for connection in everyone:
+            if 4000 <= code <= 4299:
+                out.append(Send(Audience([connection.peer]), messages.error(code, reason)))
+            out.append(Close(connection.peer, code, reason))
+        for connection in everyone:
+            # Nobody is left to be told who went, but the webhooks.
+            out += [o for o in self.disconnect(connection, now) if not isinstance(o, Send)]
+        return len(everyone), out
 
     # Time
 

@@ -18,6 +18,7 @@ from txpusher.server._app import App
 from txpusher.server._core.cache import CachedEvent, ExpiringCache
 from txpusher.server._core.json import load_object
 from txpusher.server._core.outputs import Audience, Peer
+from txpusher.server._core.trouble import Trouble
 
 _CACHE_PREFIXES = ("cache-", "private-cache-", "private-encrypted-cache-", "presence-cache-")
 
@@ -222,10 +223,12 @@ class AppState:
         their order.
     :ivar unauthorized: The connections that have yet to sign in or to subscribe to a private
         or presence channel, and when each is closed for it; in order of time.
+    :ivar trouble: What the server does wrong on request.
     """
 
-    def __init__(self, app: App, cache: ExpiringCache[CachedEvent]) -> None:
+    def __init__(self, app: App, cache: ExpiringCache[CachedEvent], trouble: Trouble) -> None:
         self.app = app
+        self.trouble = trouble
         self.connections: dict[str, Connection] = {}
         self.channels: dict[str, Channel] = {}
         self.users: dict[str, set[Connection]] = {}

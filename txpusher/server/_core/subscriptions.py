@@ -30,6 +30,7 @@ from txpusher.server._core.state import (
     is_user_channel,
     needs_auth,
 )
+from txpusher.server._core.trouble import REFUSED_ON_REQUEST
 
 
 def subscribe(
@@ -176,6 +177,8 @@ def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Me
         return None
     if not needs_auth(name):
         return None
+    if connection.state.trouble.refuse_auth:
+        raise _auth_error(name, REFUSED_ON_REQUEST)
     channel_data = data.get("channel_data")
     if channel_data is not None and not isinstance(channel_data, str):
         raise _auth_error(

@@ -25,6 +25,7 @@ from txpusher.server._core.messages import (
 from txpusher.server._core.outputs import Activity, Audience, Output, Send
 from txpusher.server._core.state import AppState, Connection, Member
 from txpusher.server._core.subscriptions import AuthError, check_auth
+from txpusher.server._core.trouble import REFUSED_ON_REQUEST
 
 
 def sign_in(connection: Connection, data: Mapping[str, Any], out: list[Output]) -> None:
@@ -64,6 +65,8 @@ def _authentic(connection: Connection, data: Mapping[str, Any]) -> tuple[str, di
     user_data = data.get("user_data")
     if not app.user_authentication:
         raise _unauthorized("user authentication is switched off for this app")
+    if connection.state.trouble.refuse_auth:
+        raise _unauthorized(f"pusher:signin: {REFUSED_ON_REQUEST}")
     if not isinstance(user_data, str):
         raise _unauthorized(
             f"user_data of pusher:signin must be a string, not {short_repr(user_data)}"

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.web import http
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
 from txpusher.server import _limits as limits
@@ -226,14 +226,16 @@ class ChannelsResource(Resource):
 
     :param api: Answers the calls.
     :param websocket: Renders the requests for a WebSocket.
+    :param reactor: Calls later where an answer is to be late.
     """
 
-    def __init__(self, api: API, websocket: Resource) -> None:
+    def __init__(self, api: API, websocket: Resource, reactor: Any) -> None:
         super().__init__()
         # The path is what is signed: nothing may take it apart before.
         self.isLeaf = True
         self._api = api
         self._websocket = websocket
+        self._reactor = reactor
 
     def render(self, request: Any) -> bytes | int:
         # Clients may offer HTTP/2 or TLS in the same header, which a server may ignore:
@@ -263,4 +265,27 @@ class ChannelsResource(Resource):
         for name, value in response.headers.items():
             request.setHeader(name, value)
         # Twisted would cut off the body of an answer to a HEAD, and log that it had to.
-        return b"" if method == "HEAD" else response.body
+        body = b"" if method == "HEAD" else response.body
+        if response.is_dropped or response.delay:
+            self._answer_later(request, response, body)
+            return NOT_DONE_YET
+        return body
+
+    def _answer_later(self, request: Any, response: Response, body: bytes) -> None:
+        """Answer after a delay, or close the connection, unless it is lost before."""
+
+        def answer() -> None:
+            if response.is_dropped:
+                request.connection.close()
+                return
+            request.setHeader(b"content-length", b"%d" % len(body))
+            request.write(body)
+            request.finish()
+
+        call = self._reactor.callLater(response.delay, answer)
+
+        def forget(_: object) -> None:
+            if call.active():
+                call.cancel()
+
+        request.notifyFinish().addBoth(forget)
