@@ -370,9 +370,7 @@ async def test_receive_webhooks(service):
 async def test_receive_webhooks_from_a_server(service):
     pytest.importorskip("wsproto")
     pytest.importorskip("wsproto")
-    from twisted.internet import reactor
-
-    from txpusher._subscriber import Subscriber
+    from txpusher import Subscriber
     from txpusher.server import App
     from txpusher.testing import RunningServer
 
@@ -380,7 +378,8 @@ async def test_receive_webhooks_from_a_server(service):
     url = await receiver.ready()
     app = App("1", "app-key", "app-secret", webhooks=[url])
     sender = await RunningServer.start(app)
-    subscriber = await Subscriber.connect(reactor, sender.host, sender.port, app.key)
+    subscriber = Subscriber.for_pusher(sender.pusher())
+    await subscriber.connect()
     await subscriber.subscribe("news")
     assert (await receiver.readline()).endswith(" channel_occupied news\n")
     await subscriber.close()

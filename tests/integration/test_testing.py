@@ -12,7 +12,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.support.credentials import MASTER_KEY_BASE64
 from tests.support.observing import Log, in_reactor
-from txpusher import BlockingPusher, Pusher
+from txpusher import BlockingPusher, Pusher, Subscriber
 from txpusher.errors import ConfigurationError
 from txpusher.server import App
 from txpusher.testing import AcceptedEvent, RunningServer
@@ -113,41 +113,16 @@ async def test_forgotten_events_are_not_waited_for(channels: RunningServer) -> N
 async def test_client_event_is_not_an_event_of_the_program(
     channels: RunningServer,
 ) -> None:
-    from twisted.internet import reactor
-
-    from txpusher._subscriber import Subscriber
-
-    pusher = channels.pusher()
-    one, two = [
-        await Subscriber.connect(reactor, channels.host, channels.port, channels.app.key)
-        for _ in range(2)
-    ]
+    one, two = [Subscriber.for_pusher(channels.pusher()) for _ in range(2)]
     for each in (one, two):
-        await each.subscribe("private-a", pusher.authenticate("private-a", each.socket_id))
-    one.send("client-x", {}, "private-a")
-    await two.wait("client-x", "private-a")
+        await each.connect()
+    sender, receiver = [await each.subscribe("private-a") for each in (one, two)]
+    messages = aiter(receiver)
+    await sender.trigger("client-x", {})
+    assert (await anext(messages)).event == "client-x"
     assert channels.events == []
     await one.close()
     await two.close()
-
-
-@pytest_twisted.ensureDeferred
-async def test_subscriber_whose_server_stops_fails_its_waits(
-    log: Log, clean_reactor: None
-) -> None:
-    from twisted.internet import reactor
-
-    from txpusher._subscriber import Subscriber
-
-    server = await RunningServer.start()
-    subscriber = await Subscriber.connect(reactor, server.host, server.port, server.app.key)
-    waiting = subscriber.wait("never")
-    await server.stop()
-    await subscriber.close()
-    with pytest.raises(Exception, match="never"):
-        await waiting
-    with pytest.raises(Exception, match="later"):
-        await subscriber.wait("later")
 
 
 @pytest_twisted.ensureDeferred

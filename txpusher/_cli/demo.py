@@ -18,10 +18,9 @@ from twisted.internet.threads import deferToThread
 from txpusher._cli.output import Paint
 from txpusher._cli.output import wants_colours as wants_colours
 from txpusher._cli.program import Program
-from txpusher._protocol import encryption
-from txpusher._subscriber import Message, Subscriber
 from txpusher.blocking import BlockingPusher
 from txpusher.client import Pusher
+from txpusher.subscriber import Message, Subscriber
 from txpusher.testing import RunningServer
 
 PUBLIC, PRESENCE, ENCRYPTED = "news", "presence-room", "private-encrypted-vault"
@@ -84,26 +83,21 @@ class Demo:
     async def _run(self, server: RunningServer) -> None:
         pusher = server.pusher()
         self._show(f"A Channels server listens on {server.host}:{server.port}.\n")
-        subscriber = await Subscriber.connect(
-            self._reactor, server.host, server.port, server.app.key, self._arrived
-        )
+        subscriber = Subscriber.for_pusher(pusher, reactor=self._reactor)
+        subscriber.bind("greeting", self._arrived)
         try:
-            await self._subscribe(subscriber, pusher)
+            await subscriber.connect()
+            await self._subscribe(subscriber)
             await self._publish(pusher)
             await self._all_arrived
         finally:
             await subscriber.close()
 
-    async def _subscribe(self, subscriber: Subscriber, pusher: Pusher) -> None:
+    async def _subscribe(self, subscriber: Subscriber) -> None:
         member = {"user_id": "alice", "user_info": {"name": "Alice"}}
         for channel in CHANNELS:
-            auth = None
-            if channel != PUBLIC:
-                data = member if channel == PRESENCE else None
-                auth = pusher.authenticate(channel, subscriber.socket_id, data)
-                # The server must not have the key of an encrypted channel.
-                auth.pop("shared_secret", None)
-            await subscriber.subscribe(channel, auth)
+            custom_data = member if channel == PRESENCE else None
+            await subscriber.subscribe(channel, custom_data=custom_data)
             self._show(f"  subscribed to {self._bold(channel)}")
         self._show("")
 
@@ -128,14 +122,8 @@ class Demo:
 
     def _arrived(self, message: Message) -> None:
         channel = message.channel or ""
-        if message.event != "greeting" or channel not in CHANNELS:
-            return
-        data, note = message.data, ""
-        if channel == ENCRYPTED:
-            data = json.loads(
-                encryption.decrypt(channel, json.dumps(message.data), self._master_key)
-            )
-            note = "  (decrypted by the subscriber)"
+        data = message.data
+        note = "  (decrypted by the subscriber)" if channel == ENCRYPTED else ""
         self._show(
             f"{self._green('✓')} {self._bold(channel.ljust(25))} {message.event}  "
             f"{json.dumps(data)}{self._dim(note)}"
