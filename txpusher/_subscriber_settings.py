@@ -4,6 +4,7 @@ The settings of a subscriber, checked once, when it is made.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypedDict
 
 import attrs
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
 
     from txpusher._authorizing import Authorizer, UserAuthorizer
     from txpusher._interfaces import AnyReactor
+
+
+_API_HOST = re.compile(r"api-([A-Za-z0-9-]+)\.pusher\.com").fullmatch
+
+
+def websocket_host(host: str) -> str:
+    """Return the host for WebSockets beside *host*, the host of the HTTP API."""
+    hosted = _API_HOST(host)
+    return f"ws-{hosted[1]}.pusher.com" if hosted else host
 
 
 class SubscriberOptions(TypedDict, total=False):

@@ -10,7 +10,6 @@ this module carries the decisions out.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,7 +32,12 @@ from txpusher._protocol.joining import Channel, Standing
 from txpusher._protocol.names import check_channel
 from txpusher._subscriber_audience import Audience, Place, StateHandler
 from txpusher._subscriber_engine import Engine
-from txpusher._subscriber_settings import ForPusherOptions, Settings, SubscriberOptions
+from txpusher._subscriber_settings import (
+    ForPusherOptions,
+    Settings,
+    SubscriberOptions,
+    websocket_host,
+)
 from txpusher._subscription import Subscription
 from txpusher._text import with_type
 from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
@@ -52,8 +56,6 @@ __all__ = [
     "Subscription",
     "UserAuthorizer",
 ]
-
-_API_HOST = re.compile(r"^api-([A-Za-z0-9-]+)\.pusher\.com$")
 
 
 class Subscriber:
@@ -143,7 +145,7 @@ class Subscriber:
         """
         config = pusher.config
         settings: dict[str, Any] = {
-            "host": host or _API_HOST.sub(r"ws-\1.pusher.com", config.host),
+            "host": host or websocket_host(config.host),
             "port": port or config.port,
             "use_tls": config.use_tls,
             "path_prefix": config.path_prefix,

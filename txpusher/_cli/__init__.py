@@ -12,14 +12,24 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from txpusher._cli import completion, demo_command, doctor, listen, publish, query, serve, sign
+from txpusher._cli import (
+    completion,
+    demo_command,
+    doctor,
+    listen,
+    publish,
+    query,
+    serve,
+    sign,
+    subscribe,
+)
 from txpusher._cli.codes import INTERRUPTED, TABLE, fail, fail_with
 from txpusher._cli.parser import Parser
 from txpusher._version import __version__
 from txpusher.errors import PusherError
 
 #: The modules of commands.
-_MODULES = (publish, query, sign, serve, listen, demo_command, doctor)
+_MODULES = (publish, subscribe, query, sign, serve, listen, demo_command, doctor)
 
 _EPILOG = f"""\
 PUSHER_URL says which app: https://KEY:SECRET@HOST[:PORT]/apps/APP_ID.
@@ -59,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 #: The commands in the order of the help.
 _GROUPS = (
-    ("publish and receive", ("trigger",)),
+    ("publish and receive", ("trigger", "subscribe")),
     ("ask and tell the server", ("channels", "channel", "users", "terminate")),
     ("sign and verify", ("auth", "user-auth", "sign", "webhook verify")),
     ("develop", ("serve", "listen", "demo", "doctor", "completion")),

@@ -51,13 +51,15 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def ndjson(value: Any) -> str:
+def ndjson(value: Any, *, strict: bool = False) -> str:
     """
     Return *value* as JSON in one line.
 
     A lone surrogate, which no output can encode, is escaped.
+
+    :param strict: Whether a number that JSON cannot express is a ValueError.
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=not strict)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
