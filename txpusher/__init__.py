@@ -21,9 +21,6 @@ from typing import TYPE_CHECKING
 from txpusher._version import __version__
 
 if TYPE_CHECKING:
-    from txpusher._blocking_publisher import (
-        BlockingBatchPublisher as BlockingBatchPublisher,
-    )
     from txpusher._channel import Channel as Channel
     from txpusher._default import (
         authenticate as authenticate,
@@ -60,6 +57,7 @@ if TYPE_CHECKING:
     )
     from txpusher._webhook import WebHook as WebHook
     from txpusher.blocking import (
+        BlockingBatchPublisher as BlockingBatchPublisher,
         BlockingChannel as BlockingChannel,
         BlockingPusher as BlockingPusher,
     )
@@ -93,7 +91,6 @@ if TYPE_CHECKING:
 
 #: The public names of each module, as the imports above have them.
 _NAMES = {
-    "txpusher._blocking_publisher": ("BlockingBatchPublisher",),
     "txpusher._channel": ("Channel",),
     "txpusher._default": (
         "authenticate",
@@ -126,7 +123,7 @@ _NAMES = {
         "TriggerReply",
     ),
     "txpusher._webhook": ("WebHook",),
-    "txpusher.blocking": ("BlockingChannel", "BlockingPusher"),
+    "txpusher.blocking": ("BlockingBatchPublisher", "BlockingChannel", "BlockingPusher"),
     "txpusher.client": ("Pusher",),
     "txpusher.config": ("Config",),
     "txpusher.errors": (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from txpusher._blocking_pusher import BlockingPusher
 from txpusher._event import as_event
 from txpusher._pipe import Pipe
 from txpusher._publication import (
@@ -28,7 +29,6 @@ from txpusher._reactor_call import Call
 from txpusher._reactor_thread import reactor_thread, wait_for, wait_for_query
 from txpusher._text import short_repr, with_type
 from txpusher._validators import check_seconds
-from txpusher.blocking import BlockingPusher
 from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
 from txpusher.publisher import BatchPublisher
 

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYetError
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from txpusher._blocking_pusher import BlockingPusher
 from txpusher._testing_memory import (
     DEFAULT_APP,
     AcceptedEvent,
@@ -21,7 +22,6 @@ from txpusher._testing_memory import (
     Wish,
 )
 from txpusher._testing_process import ServerProcess
-from txpusher.blocking import BlockingPusher
 from txpusher.client import Pusher
 from txpusher.errors import BlockingCallError, ClosedError
 from txpusher.server import Activity, App

@@ -9,13 +9,17 @@ import time
 
 import pytest
 import pytest_twisted
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from zope.interface import implementer
 
 from tests.support.asserting import error_of
 from tests.support.misbehaving import (
     OK,
     answer_then_close,
     answering,
-    close_at_once,
+    close_unread,
     in_turn,
     never_answer,
     read_and_close,
@@ -40,6 +44,53 @@ MANY = 100 * 2**20
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return listening.getsockname()[1]
+
+
+class _EndedByServer(WrappingFactory):
+    """Each connection is ended by the server's side before the client's learns of it."""
+
+    noisy = False
+    protocol = ProtocolWrapper
+
+    def __init__(self, factory, listening, accepted):
+        super().__init__(factory)
+        self.listening = listening
+        self.accepted = accepted
+
+    def buildProtocol(self, addr):
+        peer, _ = self.listening.accept()
+        peer.shutdown(socket.SHUT_WR)
+        peer.settimeout(5)
+        self.accepted.append(peer)
+        return super().buildProtocol(addr)
+
+
+@implementer(IStreamClientEndpoint)
+class EndedByServer:
+    """
+    Connects to a listening socket, whose side ends each connection at once.
+
+    :ivar accepted: The server's sockets, which can still be read from.
+    """
+
+    def __init__(self, listening):
+        self.listening = listening
+        self.accepted = []
+
+    def connect(self, factory):
+        from twisted.internet import reactor
+
+        endpoint = TCP4ClientEndpoint(reactor, *self.listening.getsockname())
+        connecting = endpoint.connect(_EndedByServer(factory, self.listening, self.accepted))
+        return connecting.addCallback(lambda wrapper: wrapper.wrappedProtocol)
+
+    def received(self):
+        """Return what came over each connection that the client has closed, and close it."""
+        received = []
+        for peer in self.accepted:
+            with peer:
+                received.append(peer.recv(65536))
+        return received
 
 
 class TestNoConnection:
@@ -96,12 +147,28 @@ class TestNoConnection:
         assert pusher.stats.open_connections == 0
 
     @pytest_twisted.ensureDeferred
-    async def test_a_connection_that_is_closed_unread_may_have_delivered(self, serve, connect):
+    async def test_request_that_the_server_leaves_unread_may_have_been_delivered(
+        self, serve, connect
+    ):
         """The client cannot see whether the request was read."""
-        server = serve(close_at_once)
+        server = serve(close_unread)
         error = await error_of(connect(server).trigger("c", "e", "d"), HTTPError)
         assert error.maybe_delivered is True
         assert server.connections == 1
+
+    @pytest_twisted.ensureDeferred
+    async def test_new_connection_that_ends_before_the_request_leaves_is_tried_again(
+        self, connect
+    ):
+        """Nothing has left, so that even a POST is sent over the next connection."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            endpoint = EndedByServer(listening)
+            pusher = connect(endpoint=endpoint, retry=FAST)
+            error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
+        assert error.maybe_delivered is False
+        await until(lambda: pusher.stats.open_connections == 0)
+        assert endpoint.received() == [b""] * 4
+        assert pusher.stats.retried == 3
 
 
 class TestNoAnswer:

@@ -162,6 +162,13 @@ class Peer(Protocol):
         """Send what was written, then FIN."""
         self.transport.loseConnection()
 
+    def has_bytes_unread(self) -> bool:
+        """Whether bytes wait in the socket, which go on waiting there."""
+        try:
+            return bool(self.transport.getHandle().recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
+
     def hang_up(self) -> None:
         """FIN at once: before the reactor runs again, it is at the client."""
         self.transport.getHandle().shutdown(socket.SHUT_RDWR)
@@ -278,7 +285,14 @@ async def read_and_reset(peer: Peer) -> None:
 
 
 async def close_at_once(peer: Peer) -> None:
-    """Close a new connection unread."""
+    """Close a new connection unread, whether or not a request has been sent."""
+
+
+async def close_unread(peer: Peer) -> None:
+    """Close a connection once bytes of a request are there, and read none of them."""
+    peer.transport.pauseProducing()
+    await until(peer.has_bytes_unread)
+    peer.reset()
 
 
 async def relay(peer: Peer, port: int) -> None:

@@ -119,6 +119,36 @@ def test_public_module_is_an_attribute_of_the_package(module):
     assert loaded_by(f"import txpusher; txpusher.{module}.__name__") == []
 
 
+#: The public modules, and the names that each is the door of.
+DOORS = {
+    "blocking": ["BlockingBatchPublisher", "BlockingChannel", "BlockingPusher"],
+    "client": ["Pusher"],
+    "config": ["Config"],
+    "errors": ["APIError", "ConnectionClosedError", "PusherError", "SubscriptionError"],
+    "publisher": ["BatchPublisher"],
+    "retry": ["RetryPolicy"],
+    "server": ["App", "ChannelsServer", "WebHookTarget"],
+    "service": ["PusherService"],
+    "subscriber": ["HTTPAuthorizer", "Message", "Subscriber", "Subscription"],
+    "testing": ["BlockingRunningServer", "FakePusher", "RunningServer"],
+    "web": ["ChannelAuthResource", "UserAuthResource", "WebHookResource"],
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_names_of_door_are_imported_from_it_first(door):
+    # Each in a new interpreter: a circle of imports shows only where it is entered.
+    names = ", ".join(DOORS[door])
+    assert loaded_by(f"from txpusher.{door} import {names}") in ([], ["crochet"])
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_name_of_door_and_of_package_is_the_same_object(door):
+    module = import_module(f"txpusher.{door}")
+    for name in DOORS[door]:
+        assert getattr(module, name) is getattr(txpusher, name, getattr(module, name))
+
+
 def test_unknown_name_is_an_attribute_error_with_the_name():
     with pytest.raises(AttributeError, match="module 'txpusher' has no attribute 'Pushr'"):
         txpusher.Pushr  # type: ignore[attr-defined]  # noqa: B018
