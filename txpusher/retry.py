@@ -50,7 +50,7 @@ class RetryPolicy:
     A policy says how often a failed attempt is repeated, and after which delay.
 
     A POST is repeated only where the server provably did not act on it (see
-    :func:`may_have_been_delivered`) and trying again may help: no connection, no such name,
+    ``may_have_been_delivered``) and trying again may help: no connection, no such name,
     connect timeout, a failed TLS handshake (but not a refused certificate), a proxy's
     refusal, 408, 429.  A GET is repeated after any transient failure.
 

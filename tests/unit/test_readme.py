@@ -1,4 +1,4 @@
-"""The README and the changelog: they render, and what they say is so."""
+"""README, documentation and changelog: they render, and what they say is so."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import importlib
 import inspect
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,13 @@ from docutils.core import publish_doctree
 
 import txpusher
 from tests.benchmarks.targets import PAIRS, RATIO_HEADER, TIMES
-from txpusher import errors
+from tests.support.pages import DOCS, PAGES, README, ROOT, all_blocks, without_sphinx
+from txpusher import errors, server, subscriber, testing
 from txpusher._cli import make_parser
 from txpusher.retry import may_have_been_delivered
 from txpusher.server import ChannelsServer
 from txpusher.testing import BlockingRunningServer, FakePusher, RunningServer
 
-ROOT = Path(__file__).parents[2]
-README = ROOT / "README.rst"
 CHANGELOG = ROOT / "CHANGELOG.rst"
 
 #: What a variable of the examples is; where it may be either, both.
@@ -44,6 +42,9 @@ VARIABLES: dict[str, tuple[Any, ...]] = {
     "fake": (FakePusher,),
 }
 
+#: The code on all pages, of other libraries left out.
+TREES = [block.tree for block in all_blocks("python") if "library" not in block.why_not]
+
 #: What makes a client, and so takes every setting.
 MAKE_CLIENTS = [
     txpusher.Pusher,
@@ -61,7 +62,7 @@ ILLUSTRATED = {
 
 
 def parsed(path: Path) -> nodes.document:
-    """The document, as an index page would read it; a warning is an error."""
+    """Return the document as an index of packages would read it; a warning is an error."""
     strict = {
         "report_level": 2,
         "halt_level": 2,
@@ -70,12 +71,15 @@ def parsed(path: Path) -> nodes.document:
         # Whether Pygments is installed is not what is asked here.
         "syntax_highlight": "none",
     }
-    return publish_doctree(path.read_text("utf-8"), settings_overrides=strict)
+    text = path.read_text("utf-8")
+    if path.is_relative_to(DOCS):
+        text = without_sphinx(text)
+    return publish_doctree(text, settings_overrides=strict)
 
 
-@pytest.fixture(scope="module")
-def readme() -> nodes.document:
-    return parsed(README)
+def page(name: str) -> nodes.document:
+    """Return a page of the documentation."""
+    return parsed(DOCS / f"{name}.rst")
 
 
 def blocks(document: nodes.document, language: str | None) -> list[str]:
@@ -87,25 +91,15 @@ def blocks(document: nodes.document, language: str | None) -> list[str]:
     ]
 
 
-def section(document: nodes.document, title: str) -> nodes.section:
-    [found] = [part for part in document.findall(nodes.section) if part[0].astext() == title]
-    return found
-
-
-def rows(part: nodes.section) -> list[list[str]]:
-    """The cells of the one table of a section, its header left out."""
-    [table] = part.findall(nodes.table)
+def rows(part: nodes.Element) -> list[list[str]]:
+    """Return the cells of the first table of a page, its header left out."""
+    table = next(iter(part.findall(nodes.table)))
     [body] = table.findall(nodes.tbody)
     return [[cell.astext() for cell in row] for row in body]
 
 
-def trees(document: nodes.document) -> Iterator[ast.AST]:
-    for block in blocks(document, "python"):
-        yield compile(block, block, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-
-
-@pytest.mark.parametrize("path", [README, CHANGELOG], ids=lambda path: path.name)
-def test_readme_renders_without_a_warning(path):
+@pytest.mark.parametrize("path", [*PAGES, CHANGELOG], ids=lambda path: path.name)
+def test_page_renders_without_a_warning(path):
     assert parsed(path).astext()
 
 
@@ -130,9 +124,9 @@ def test_readme_command_is_one_line_that_makes_its_environment(name):
     assert re.fullmatch(r"    python3 -m venv \.venv && \S.*\n", block)
 
 
-def test_every_example_compiles_and_its_imports_exist(readme):
+def test_every_example_compiles_and_its_imports_exist():
     imported = 0
-    for tree in trees(readme):
+    for tree in TREES:
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("txpusher"):
                 module = importlib.import_module(node.module)
@@ -142,9 +136,9 @@ def test_every_example_compiles_and_its_imports_exist(readme):
     assert imported > 10
 
 
-def test_every_attribute_in_the_examples_exists(readme):
+def test_every_attribute_in_the_examples_exists():
     checked = 0
-    for tree in trees(readme):
+    for tree in TREES:
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 kinds = VARIABLES.get(node.value.id, ())
@@ -189,10 +183,10 @@ def _accepts(function: Any, call: ast.Call) -> bool:
     return True
 
 
-def test_every_call_in_the_examples_fits_the_signature(readme):
+def test_every_call_in_the_examples_fits_the_signature():
     checked = 0
     names = {name: getattr(txpusher, name) for name in txpusher.__all__}
-    for tree in trees(readme):
+    for tree in TREES:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and (functions := _callee(node, names)):
                 assert any(_accepts(f, node) for f in functions), ast.unparse(node)
@@ -200,8 +194,12 @@ def test_every_call_in_the_examples_fits_the_signature(readme):
     assert checked > 40
 
 
-def test_the_list_of_errors_is_the_tree_of_errors(readme):
-    [tree] = [block for block in blocks(readme, None) if block.startswith("PusherError")]
+def test_the_list_of_errors_is_the_tree_of_errors():
+    [tree] = [
+        block
+        for block in blocks(page("reference/errors"), None)
+        if block.startswith("PusherError")
+    ]
     above: list[str] = ["Exception"]
     listed = []
     for line in tree.splitlines():
@@ -223,7 +221,7 @@ def _shown(default: Any) -> str:
 REQUIRED = ("app_id", "key", "secret")
 
 
-def test_the_table_of_options_is_config(readme):
+def test_the_table_of_options_is_config():
     expected = [
         (field.name, ILLUSTRATED.get(field.name, _shown(field.default or attrs.NOTHING)))
         if field.name in REQUIRED
@@ -231,28 +229,25 @@ def test_the_table_of_options_is_config(readme):
         for field in attrs.fields(txpusher.Config)
         if field.init
     ]
-    table = rows(section(readme, "Configuration"))
+    table = rows(page("reference/settings"))
     assert [(name, default) for name, default, _ in table] == expected
     assert all(what for _, _, what in table)
 
 
-def test_the_retry_policy_has_the_defaults_told(readme):
+def test_the_retry_policy_has_the_defaults_told():
     fields = attrs.fields(txpusher.RetryPolicy)
     defaults = ", ".join(f"{field.name}={field.default!r}" for field in fields)
-    assert f"RetryPolicy({defaults})" in section(readme, "Delivery").astext()
+    assert f"RetryPolicy({defaults})" in page("explanation/delivery").astext()
 
 
 @pytest.mark.parametrize("kind", [txpusher.Stats, txpusher.Attempt])
-def test_readme_names_every_field_of_the_metrics(readme, kind):
-    literals = {
-        literal.astext()
-        for literal in section(readme, "Metrics and logs").findall(nodes.literal)
-    }
+def test_page_names_every_field_of_the_metrics(kind):
+    literals = {literal.astext() for literal in page("howto/observe").findall(nodes.literal)}
     assert {field.name for field in attrs.fields(kind)} <= literals
 
 
-def test_every_operation_has_an_example(readme):
-    text = "\n".join(blocks(readme, "python"))
+def test_every_operation_has_an_example():
+    text = "\n".join(block.source for block in all_blocks("python"))
     public = {
         name
         for name, _ in inspect.getmembers(txpusher.Pusher, inspect.isfunction)
@@ -263,8 +258,8 @@ def test_every_operation_has_an_example(readme):
     assert {name for name in on_a_channel if f"lobby.{name}(" not in text} == set()
 
 
-def test_readme_has_the_shell_commands_of_the_program(readme):
-    lines = "\n".join(blocks(readme, "sh")).splitlines()
+def test_shell_commands_of_the_pages_exist():
+    lines = "\n".join(block.source for block in all_blocks("sh")).splitlines()
     shown = [line.partition(" <")[0] for line in lines if line.startswith("txpusher ")]
     commands = [shlex.split(line)[1:] for line in shown]
     assert {"serve", "demo", "trigger"} <= {command[0] for command in commands}
@@ -272,9 +267,9 @@ def test_readme_has_the_shell_commands_of_the_program(readme):
         make_parser().parse_args(command)
 
 
-def test_readme_names_every_command(readme):
-    literals = section(readme, "From the command line").findall(nodes.literal)
-    named = {literal.astext().split()[0] for literal in literals}
+def test_page_names_every_command():
+    literals = page("reference/command-line").findall(nodes.literal)
+    named = {(literal.astext().split() or [""])[0] for literal in literals}
     assert set(make_parser().commands) - named == set()
 
 
@@ -290,8 +285,8 @@ def _says(yes: bool, unsafe: bool) -> str:
         ("5xx", [500, 502, 503, 504, 599]),
     ],
 )
-def test_readme_table_of_errors_agrees_with_the_code(readme, row, statuses):
-    table = {what: cells for what, *cells in rows(section(readme, "Errors"))}
+def test_table_of_errors_agrees_with_the_code(row, statuses):
+    table = {what: cells for what, *cells in rows(page("reference/errors"))}
     policies = txpusher.RetryPolicy(), txpusher.RetryPolicy(unsafe=True)
     for status in statuses:
         repeated = {}
@@ -302,12 +297,12 @@ def test_readme_table_of_errors_agrees_with_the_code(readme, row, statuses):
         assert table[row] == [repr(maybe), repeated["POST"], repeated["GET"]], status
 
 
-def test_readme_table_of_ratios_has_the_rows_of_the_benchmark(readme):
-    [table] = section(readme, "Performance").findall(nodes.table)
+def test_table_of_ratios_has_the_rows_of_the_benchmark():
+    [table] = page("explanation/performance").findall(nodes.table)
     [header] = table.findall(nodes.thead)
     assert [cell.astext() for cell in header[0]] == list(RATIO_HEADER)
     printed = [pair.name.replace("``", "") for pair in PAIRS]
-    shown = rows(section(readme, "Performance"))
+    shown = rows(page("explanation/performance"))
     assert [name for name in printed if name in {row[0] for row in shown}] == [
         name for name, *_ in shown
     ]
@@ -316,10 +311,57 @@ def test_readme_table_of_ratios_has_the_rows_of_the_benchmark(readme):
         assert re.fullmatch(rf"\d+\.\d\d {TIMES}", cpu)
 
 
-def test_every_file_named_in_the_readme_exists():
-    text = README.read_text("utf-8")
-    paths = set(re.findall(r"\b(?:examples|tests|txpusher|\.ci)/[\w/]+(?:\.py)?", text))
-    assert len(paths) > 5
-    assert {path for path in paths if not (ROOT / path).exists()} == set()
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_file_named_on_a_page_exists(path):
+    text = path.read_text("utf-8")
+    named = r"(?<![\w/-])(?:examples|tests|docs|txpusher|\.ci)/[\w/-]+(?:\.(?:py|rst))?"
+    paths = set(re.findall(named, text))
+    made = {path for path in paths if path.startswith("docs/_build")}
+    assert {path for path in paths - made if not (ROOT / path).exists()} == set()
     modules = set(re.findall(r"-m (tests[\w.]+)", text))
     assert {m for m in modules if not (ROOT / f"{m.replace('.', '/')}.py").exists()} == set()
+
+
+def test_readme_fits_a_screen_or_two():
+    assert len(README.read_text("utf-8").splitlines()) <= 250
+
+
+def test_block_that_is_not_run_says_its_reason():
+    not_run = [block for language in ("python", "sh") for block in all_blocks(language)]
+    for block in not_run:
+        assert not block.why_not or len(block.why_not.split()) >= 4, block.name
+
+
+def test_block_is_run_by_a_test_that_exists():
+    tests = "".join(path.read_text("utf-8") for path in ROOT.glob("tests/integration/*.py"))
+    marked = [block for block in all_blocks("python") if block.how.startswith("by ")]
+    assert len(marked) > 5
+    for block in marked:
+        assert re.search(rf"def {block.how[3:]}\(", tests), block.name
+    ways = {block.how.partition(" ")[0] for block in all_blocks("python")}
+    assert ways <= {"", "by", "program", "suite"}
+
+
+def test_every_error_has_a_cause_and_a_cure():
+    text = (DOCS / "reference" / "errors.rst").read_text("utf-8")
+    _, *entries = re.split(r"^\.\. autoexception:: ", text, flags=re.MULTILINE)
+    assert sorted(entry.split()[0] for entry in entries) == sorted(errors.__all__)
+    for entry in entries:
+        assert re.search(r"^   \*\*Cause:\*\* \S", entry, re.MULTILINE), entry
+        assert re.search(r"^   \*\*Cure:\*\* \S", entry, re.MULTILINE), entry
+
+
+def test_every_public_name_has_an_entry():
+    text = "".join(path.read_text("utf-8") for path in (DOCS / "reference").glob("*.rst"))
+    entries = set(re.findall(r"^ *\.\. auto\w+:: ([\w.]+)", text, re.MULTILINE))
+    listed = {entry.rpartition(".")[2] for entry in entries}
+    modules = (txpusher, subscriber, testing, server)
+    public = {name for module in modules for name in module.__all__} - {"__version__"}
+    assert public - listed == set()
+
+
+def test_every_example_is_shown_on_a_page():
+    text = "".join(path.read_text("utf-8") for path in PAGES)
+    shown = {Path(path).name for path in re.findall(r"examples/[\w/]+\.py", text)}
+    examples = {path.name for path in (ROOT / "examples").rglob("*.py")}
+    assert {name for name in examples if "node_modules" not in name} - shown == set()

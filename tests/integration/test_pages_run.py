@@ -1,7 +1,7 @@
 """
-Every block of Python in the README, run against a server on this machine.
+Every block of Python in README and documentation, run against a server on this machine.
 
-The first one is run by ``test_examples``.
+``tests/support/pages.py`` says how a block tells the way it is run.
 """
 
 from __future__ import annotations
@@ -10,13 +10,10 @@ import ast
 import asyncio
 import base64
 import json
-import re
 import subprocess
 import sys
-import textwrap
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -29,6 +26,7 @@ from twisted.web.client import Agent
 from twisted.web.resource import Resource
 
 import txpusher
+from tests.support.pages import AWAITING, Block, all_blocks
 from tests.support.serving import serving
 from tests.support.suites import PLUGIN
 from tests.support.waiting import until, within
@@ -40,9 +38,7 @@ pytest.importorskip("wsproto")
 from txpusher.server import App
 from txpusher.testing import RunningServer
 
-README = Path(__file__).parents[2] / "README.rst"
-
-#: The app of the README, cut short there.
+#: The app of the pages, cut short there.
 APP = App("3", "278d425bdf160c739803", "...")
 
 #: Seconds that a block which is a program may take.
@@ -52,67 +48,27 @@ MASTER_KEY = base64.b64encode(bytes(32)).decode("ascii")
 EVENT = {"name": "channel_occupied", "channel": "news"}
 BODY = json.dumps({"time_ms": 1327078148132, "events": [EVENT]}).encode()
 
-#: As a coroutine's body is compiled.
-AWAITING = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+BLOCKS = all_blocks("python")
+RUN = [block for block in BLOCKS if not block.why_not]
 
 
-class Block(NamedTuple):
-    """A block of Python, and the title of the section that it stands in."""
-
-    section: str
-    source: str
-
-    @property
-    def tree(self) -> ast.Module:
-        """Its syntax tree."""
-        return compile(self.source, README, "exec", AWAITING | ast.PyCF_ONLY_AST)
+def run_as(how: str) -> list[Block]:
+    """Return the blocks that are run in one way."""
+    return [block for block in RUN if block.how == how]
 
 
-def blocks() -> Iterator[Block]:
-    """All of them, in order."""
-    section = ""
-    lines = README.read_text("utf-8").splitlines()
-    for number, line in enumerate(lines):
-        if re.fullmatch(r"[-~]{3,}", line):
-            section = lines[number - 1]
-        if line.lstrip() == ".. code-block:: python":
-            depth = len(line) - len(line.lstrip())
-            inside = []
-            for one in lines[number + 1 :]:
-                if one and len(one) - len(one.lstrip()) <= depth:
-                    break
-                inside.append(one)
-            yield Block(section, textwrap.dedent("\n".join(inside)).strip() + "\n")
+IN_A_COROUTINE, PROGRAMS, SUITES = map(run_as, ("", "program", "suite"))
 
 
-_, *BLOCKS = blocks()
-
-
-def holding(text: str) -> Block:
-    """The one block that has *text* in it."""
-    [block] = [block for block in BLOCKS if text in block.source]
+def holding(test: str, text: str = "") -> Block:
+    """Return the one block that is run by a test, and has *text* in it."""
+    [block] = [block for block in run_as(f"by {test}") if text in block.source]
     return block
-
-
-PROGRAM = holding("with BlockingPusher.from_env()")
-IN_A_THREAD = holding("with BlockingBatchPublisher(")
-IN_ASYNCIO = holding("asyncio.to_thread(")
-AS_A_FUTURE = holding(".asFuture(")
-ENDPOINTS = holding("ChannelAuthResource(")
-RESOURCE = holding("WebHookResource(")
-SUITES = [block for block in BLOCKS if block.section == "Testing your code"]
-RECEIVING = [block for block in BLOCKS if block.section == "Receive events"]
-ASYNCIO = (IN_ASYNCIO, AS_A_FUTURE)
-NOT_IN_A_COROUTINE = (
-    *(PROGRAM, IN_A_THREAD, ENDPOINTS, RESOURCE),
-    *(*ASYNCIO, *RECEIVING, *SUITES),
-)
-IN_A_COROUTINE = [block for block in BLOCKS if block not in NOT_IN_A_COROUTINE]
 
 
 @pytest_twisted.async_yield_fixture
 async def server(log: Any, clean_reactor: None, monkeypatch: Any) -> AsyncIterator[Any]:
-    """A server with the app of the README, whose URL is in the environment."""
+    """A server with the app of the pages, whose URL is in the environment."""
     server = await RunningServer.start(APP, encryption_master_key_base64=MASTER_KEY)
     for name in ("PUSHER_URL", "STAGING_PUSHER_URL"):
         monkeypatch.setenv(name, server.url)
@@ -140,7 +96,7 @@ def names(server: Any, block: Block) -> dict[str, Any]:
         "pem": trustme.CA().cert_pem.bytes(),
         "key": MASTER_KEY,
     }
-    if block.section == "Webhooks":
+    if "webhook" in block.page:
         defined |= {"key": APP.key, "signature": hmac_hex(APP.secret, BODY), "body": BODY}
         defined |= {"old_key": "old", "old_secret": "older"}
         defined["headers"] = {
@@ -163,18 +119,18 @@ def publishes(block: Block) -> bool:
     )
 
 
-def _id(block: Block) -> str:
-    same = [one for one in IN_A_COROUTINE if one.section == block.section]
-    return f"{block.section} {same.index(block) + 1}"
+def by_name(blocks: list[Block]) -> Any:
+    """Run a test with each block."""
+    return pytest.mark.parametrize("block", blocks, ids=[block.name for block in blocks])
 
 
-@pytest.mark.parametrize("block", IN_A_COROUTINE, ids=_id)
+@by_name(IN_A_COROUTINE)
 @pytest_twisted.ensureDeferred
-async def test_a_block_runs_in_a_coroutine(server, block):
+async def test_block_runs_in_a_coroutine(server, block):
     if "prometheus_client" in block.source:
         pytest.importorskip("prometheus_client")
     defined = names(server, block)
-    coroutine = eval(compile(on(server, block), README, "exec", AWAITING), defined)
+    coroutine = eval(compile(on(server, block), block.name, "exec", AWAITING), defined)
     if coroutine is not None:
         await within(Deferred.fromCoroutine(coroutine))
     # What is not awaited there is waited for here.
@@ -189,11 +145,13 @@ async def test_a_block_runs_in_a_coroutine(server, block):
 
 @pytest_twisted.ensureDeferred
 async def test_blocks_that_receive_print_what_is_published(server, capsys):
-    handler, loop, authorizer = RECEIVING
+    parts = ("for_pusher(", "async for", "HTTPAuthorizer(")
+    name = "test_blocks_that_receive_print_what_is_published"
+    handler, loop, authorizer = (holding(name, part) for part in parts)
     defined = names(server, handler)
 
     def begin(block: Block) -> Deferred[Any]:
-        coroutine = eval(compile(on(server, block), README, "exec", AWAITING), defined)
+        coroutine = eval(compile(on(server, block), block.name, "exec", AWAITING), defined)
         return Deferred.fromCoroutine(coroutine) if coroutine else succeed(None)
 
     await within(begin(handler))
@@ -210,28 +168,31 @@ async def test_blocks_that_receive_print_what_is_published(server, capsys):
     assert defined["subscriber"] is not subscriber
 
 
+@by_name(PROGRAMS)
 @pytest_twisted.ensureDeferred
-async def test_the_program_runs(server):
-    command = [sys.executable, "-c", PROGRAM.source]
+async def test_program_of_a_page_runs(server, block):
+    command = [sys.executable, "-c", on(server, block)]
     ended = await deferToThread(
         subprocess.run, command, capture_output=True, text=True, timeout=PATIENCE
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
-    assert [event.data for event in server.events] == [{"report": 12}]
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert server.events or not publishes(block)
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_block_for_threads_runs(server):
-    defined = names(server, IN_A_THREAD)
-    await deferToThread(exec, IN_A_THREAD.source, defined)
+async def test_block_for_threads_runs(server):
+    block = holding("test_block_for_threads_runs")
+    defined = names(server, block)
+    await deferToThread(exec, block.source, defined)
     assert defined["replies"] == [{}, {}]
     assert [event.data for event in server.events] == [41, 42]
 
 
 @pytest_twisted.ensureDeferred
 async def test_block_for_asyncio_publishes_from_a_loop_without_a_reactor(server):
-    defined = names(server, IN_ASYNCIO) | {"asyncio": asyncio}
-    exec(IN_ASYNCIO.source, defined)
+    block = holding("test_block_for_asyncio_publishes_from_a_loop_without_a_reactor")
+    defined = names(server, block) | {"asyncio": asyncio}
+    exec(block.source, defined)
     await deferToThread(lambda: asyncio.run(defined["announce"]({"n": 1})))
     assert [event.data for event in server.events] == [{"n": 1}]
 
@@ -258,7 +219,8 @@ react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 
 @pytest_twisted.ensureDeferred
 async def test_block_for_the_asyncio_reactor_awaits_a_future(server):
-    program = ON_ASYNCIO_REACTOR.format(block=AS_A_FUTURE.source)
+    block = holding("test_block_for_the_asyncio_reactor_awaits_a_future")
+    program = ON_ASYNCIO_REACTOR.format(block=block.source)
     command = [sys.executable, "-c", program]
     done = await deferToThread(
         lambda: subprocess.run(command, capture_output=True, timeout=60, check=False)
@@ -271,8 +233,9 @@ async def test_block_for_the_asyncio_reactor_awaits_a_future(server):
 async def test_endpoints_authorise_the_user_of_the_request(server):
     from twisted.internet import reactor
 
-    defined = names(server, ENDPOINTS)
-    exec(ENDPOINTS.source, defined)
+    block = holding("test_endpoints_authorise_the_user_of_the_request")
+    defined = names(server, block)
+    exec(block.source, defined)
     pusher = defined["pusher"]
 
     async def post(url: str, body: bytes) -> tuple[int, Any]:
@@ -292,11 +255,12 @@ async def test_endpoints_authorise_the_user_of_the_request(server):
 
 
 @pytest_twisted.ensureDeferred
-async def test_the_resource_takes_webhooks(server, capsys):
+async def test_resource_takes_webhooks(server, capsys):
     from twisted.internet import reactor
 
     root = Resource()
-    exec(RESOURCE.source, names(server, RESOURCE) | {"root": root})
+    block = holding("test_resource_takes_webhooks")
+    exec(block.source, names(server, block) | {"root": root})
 
     async def post(port: int, body: bytes, secret: str, kind: str = "application/json") -> int:
         headers = {
@@ -318,9 +282,9 @@ async def test_the_resource_takes_webhooks(server, capsys):
     assert printed == "2012-01-20 16:49:08.132000+00:00 channel_occupied news\n"
 
 
-@pytest.mark.parametrize("block", SUITES, ids=["fake", "reactor", "process"])
+@by_name(SUITES)
 @pytest_twisted.ensureDeferred
-async def test_suite_of_readme_passes(tmp_path, block):
+async def test_suite_of_a_page_passes(tmp_path, block):
     announce = """\
 def announce_order(pusher, number):
     return pusher.trigger("orders", "created", {"number": number})

@@ -1,0 +1,123 @@
+"""
+The pages that users read, README and documentation, and the blocks of code on them.
+
+A comment above a block says how it is run, where it is not the body of a coroutine::
+
+    .. run: program                 a program in a process of its own
+    .. run: above                   goes on where the block above on its page has ended
+    .. run: by test_some_name       by that test
+    .. not run: REASON              by nobody
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.rst"
+DOCS = ROOT / "docs"
+PAGES = [README, *sorted(p for p in DOCS.rglob("*.rst") if "_build" not in p.parts)]
+
+#: How the body of a coroutine is compiled.
+AWAITING = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+
+_BLOCK = re.compile(r"( *)\.\. code-block:: (python|sh)")
+_MARK = re.compile(r" *\.\. (run|not run): (.+)")
+_COMMAND = re.compile(r" *\.\. command: (.+)")
+
+
+@attrs.frozen
+class Block:
+    """
+    A block of code.
+
+    :ivar page: The path of the page, from the root of the project.
+    :ivar line: The number of the line of its directive.
+    :ivar how: The words after ``run:``, empty where there are none.
+    :ivar why_not: The words after ``not run:``, empty where there are none.
+    """
+
+    page: str
+    line: int
+    language: str
+    source: str
+    how: str = ""
+    why_not: str = ""
+
+    @property
+    def tree(self) -> ast.Module:
+        """Return the syntax tree, for a block of Python."""
+        flags = AWAITING | ast.PyCF_ONLY_AST
+        tree = compile(self.source, self.name, "exec", flags)
+        assert isinstance(tree, ast.Module)
+        return tree
+
+    @property
+    def name(self) -> str:
+        """Return what a test of this block is called."""
+        return f"{self.page}:{self.line}"
+
+
+def _marks(lines: list[str], number: int) -> dict[str, str]:
+    """Return the comments right above a line."""
+    said = {}
+    while number and (lines[number - 1].lstrip().startswith(".. ")):
+        number -= 1
+        if mark := _MARK.fullmatch(lines[number]):
+            said[mark[1]] = mark[2]
+        elif command := _COMMAND.fullmatch(lines[number]):
+            said["not run"] = f"'.ci/run readme' runs the command {command[1]}"
+    return said
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """Generate the blocks of Python and of shell on a page, in order."""
+    lines = path.read_text("utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if not (directive := _BLOCK.fullmatch(line)):
+            continue
+        inside = []
+        for one in lines[number + 1 :]:
+            if one and len(one) - len(one.lstrip()) <= len(directive[1]):
+                break
+            inside.append(one)
+        said = _marks(lines, number)
+        yield Block(
+            str(path.relative_to(ROOT)),
+            number + 1,
+            directive[2],
+            textwrap.dedent("\n".join(inside)).strip() + "\n",
+            said.get("run", ""),
+            said.get("not run", ""),
+        )
+
+
+def all_blocks(language: str) -> list[Block]:
+    """Return the blocks in a language on all pages."""
+    return [block for page in PAGES for block in blocks(page) if block.language == language]
+
+
+_ROLE = re.compile(r":[a-z:]+:`([^`]+)`")
+_SPHINX = re.compile(
+    r"^( *)\.\. (toctree|auto\w+|currentmodule|literalinclude|seealso)::", re.MULTILINE
+)
+
+
+def without_sphinx(text: str) -> str:
+    """
+    Return a page as docutils alone can read it.
+
+    Roles become literals of the same width, as they stand in tables; Sphinx's directives
+    become comments.
+    """
+
+    def literal(found: re.Match[str]) -> str:
+        return f"``{found[1]}``".ljust(len(found[0]))
+
+    return _SPHINX.sub(r"\1.. \2", _ROLE.sub(literal, text))
