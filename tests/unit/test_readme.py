@@ -262,7 +262,7 @@ def test_shell_commands_of_the_pages_exist():
     lines = "\n".join(block.source for block in all_blocks("sh")).splitlines()
     shown = [line.partition(" <")[0] for line in lines if line.startswith("txpusher ")]
     commands = [shlex.split(line)[1:] for line in shown]
-    assert {"serve", "demo", "trigger"} <= {command[0] for command in commands}
+    assert {"serve", "subscribe", "trigger"} <= {command[0] for command in commands}
     for command in commands:
         make_parser().parse_args(command)
 
