@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from txpusher._protocol.encryption import decode_master_key
 from txpusher._text import short_repr, with_type
 from txpusher._validators import (
     boolean,
@@ -91,6 +92,11 @@ WEBHOOK_EVENTS = frozenset(
 )
 
 
+def _check_master_key(instance: object, attribute: Any, text: Any) -> None:
+    if text is not None:
+        decode_master_key(text)
+
+
 @attrs.frozen
 class WebHookTarget:
     """
@@ -153,6 +159,8 @@ class App:
         time, as the hosted service has it until "Authorized connections" are switched on.
     :param max_connections: The most WebSocket connections at a time, None for
         any number; one more is refused with 4004.
+    :param encryption_master_key_base64: The 32 bytes of the master key in base64, with which
+        the console shows events of encrypted channels in clear; no client is ever sent it.
     :param enabled: A disabled app answers 403, and 4003 to its clients.
     :raises ConfigurationError: A setting is missing or malformed.
     """
@@ -177,6 +185,9 @@ class App:
         default=None, kw_only=True, validator=attrs.validators.optional(whole_number(1))
     )
     enabled: bool = attrs.field(default=True, kw_only=True, validator=boolean())
+    encryption_master_key_base64: str | None = attrs.field(
+        default=None, kw_only=True, validator=_check_master_key, repr=False
+    )
 
 
 def checked_apps(apps: Any) -> tuple[App, ...]:

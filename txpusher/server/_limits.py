@@ -79,6 +79,25 @@ CACHE = 32 * 1024 * 1024
 #: Bytes that an entry of a cache takes besides its key and its value, roughly.
 CACHE_ENTRY = 300
 
+# The console.
+
+#: Entries of the feed; the oldest make room for new ones.
+CONSOLE_ENTRIES = 1000
+#: Entries in one message of a stream.
+CONSOLE_ENTRIES_TOGETHER = 200
+#: Seconds for which entries gather before a stream sends them.
+CONSOLE_GATHERING = 0.05
+#: Seconds without a byte after which a stream says that it is alive.
+CONSOLE_SILENCE = 15.0
+#: Streams at a time: pages that look on.
+CONSOLE_STREAMS = 50
+#: Channels, and connections, in one list.  A page with more is slow, and nobody reads it.
+CONSOLE_ROWS = 500
+#: Members of a channel, and channels of a connection, that a list names.
+CONSOLE_MEMBERS = 100
+#: Requests to webhooks that are kept, to be shown and repeated.
+CONSOLE_DELIVERIES = 200
+
 # Webhooks.
 # Source: "Webhooks" in the Pusher Channels documentation.
 

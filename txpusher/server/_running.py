@@ -16,6 +16,10 @@ from twisted.logger import Logger
 from txpusher.server import _limits as limits
 from txpusher.server._address import ServerAddress
 from txpusher.server._app import App
+from txpusher.server._console.desk import Desk
+from txpusher.server._console.feed import Feed
+from txpusher.server._console.guard import Guard
+from txpusher.server._console.resource import Console
 from txpusher.server._core.endpoints import ApiCall, Endpoints, Response, below
 from txpusher.server._core.hub import Hub
 from txpusher.server._core.outputs import Activity, Close, Notify, Output, Peer, Send, Wake
@@ -40,6 +44,8 @@ class Running:
     :param reactor: Listens, connects and keeps the time of the hub.
     :param clock: Returns the time in seconds since the epoch.
     :param report: Told of every :class:`Activity`.
+    :param console: The hosts under which others than this machine may use the console, None
+        for no console.
     :ivar site: Twisted's site, to be listened with.
     """
 
@@ -52,6 +58,7 @@ class Running:
         reactor: Any,
         clock: Callable[[], float],
         report: Callable[[Activity], None],
+        console: frozenset[str] | None = None,
     ) -> None:
         apps = tuple(apps)
         self._hub = Hub(apps, max_connections, trouble)
@@ -60,16 +67,30 @@ class Running:
         self._trouble = trouble
         self._reactor = reactor
         self._clock = clock
-        self.report = report
+        self._observers = [report]
         self._outbox = Outbox(reactor)
-        self._webhooks = WebHookSender(apps, reactor, clock, report)
+        kept = 0 if console is None else limits.CONSOLE_DELIVERIES
+        self._webhooks = WebHookSender(apps, reactor, clock, self.report, kept)
+        self._console = None if console is None else self._make_console(apps, console)
         websocket = WebSocketResource(self, path_prefix.encode("ascii"))
-        resource = ChannelsResource(self, websocket, reactor)
+        resource = ChannelsResource(self, websocket, reactor, self._console)
         self.site = ChannelsSite(resource, reactor, self._refused)
         self._listening: Any = None
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = reactor
         self._alarm: Any = None
+
+    def _make_console(self, apps: tuple[App, ...], hosts: frozenset[str]) -> Console:
+        desk = Desk(apps, self._hub, self, self._webhooks.deliveries, self._clock)
+        feed = Feed(self._clock, desk.open_sealed)
+        self._observers.append(feed)
+        guard, prefix = Guard(hosts), self._path_prefix
+        return Console(feed, desk, guard, self._reactor, self._refused, prefix)
+
+    def report(self, activity: Activity) -> None:
+        """Tell whoever watches the server of *activity*."""
+        for observer in self._observers:
+            observer(activity)
 
     def start(self, listening: Any) -> None:
         """
@@ -94,12 +115,14 @@ class Running:
         To cancel it ends at once what is left; the port is released all the same.
         """
         self._webhooks.stop()
+        if self._console is not None:
+            self._console.stop()
         grace = self._reactor.callLater(limits.STOP_GRACE, self.site.abort)
         released = maybeDeferred(self._listening.stopListening)
         try:
             await _shielded(released)
             self.site.stopping = True
-            self._carry_out(self._hub.shutdown(self._now()))
+            self.carry_out(self._hub.shutdown(self.now()))
             self.site.close_unless_websockets()
             await self.site.emptied()
         except CancelledError:
@@ -121,13 +144,13 @@ class Running:
 
     def connected(self, peer: Peer, key: str, protocol: str | None) -> Connection | None:
         """Accept a WebSocket, and return its connection; None where the hub refuses it."""
-        connection, outputs = self._hub.connect(peer, key, protocol, self._now())
-        self._carry_out(outputs)
+        connection, outputs = self._hub.connect(peer, key, protocol, self.now())
+        self.carry_out(outputs)
         return connection
 
     def refuse(self, peer: Peer, code: int, reason: str) -> None:
         """Refuse a WebSocket that has just been opened."""
-        self._carry_out(self._hub.refuse(peer, code, reason))
+        self.carry_out(self._hub.refuse(peer, code, reason))
 
     def refused_handshake(self, problem: str) -> None:
         """Report that a request for a WebSocket is no handshake."""
@@ -138,15 +161,15 @@ class Running:
 
     def seen(self, connection: Connection) -> None:
         """Note that a client has sent something."""
-        connection.seen(self._now())
+        connection.seen(self.now())
 
     def received(self, connection: Connection, message: str) -> None:
         """Act on a message of a client."""
-        self._carry_out(self._hub.receive(connection, message, self._now()))
+        self.carry_out(self._hub.receive(connection, message, self.now()))
 
     def disconnected(self, connection: Connection) -> None:
         """Forget a client that is gone."""
-        self._carry_out(self._hub.disconnect(connection, self._now()))
+        self.carry_out(self._hub.disconnect(connection, self.now()))
 
     def too_slow(self, connection: Connection | None) -> None:
         """Report that a connection is cut off, because its client does not read."""
@@ -162,20 +185,27 @@ class Running:
 
     def close_all(self, code: int) -> int:
         """Close every WebSocket with *code*, and return how many there were."""
-        count, outputs = self._hub.close_all(code, self._now())
-        self._carry_out(outputs)
+        count, outputs = self._hub.close_all(code, self.now())
+        self.carry_out(outputs)
         return count
 
     # Inputs from HTTP
 
     def answer(
-        self, method: str, path: str, query: str, body: bytes, idempotency_key: str | None
+        self,
+        method: str,
+        path: str,
+        query: str,
+        body: bytes,
+        idempotency_key: str | None,
+        headers: Callable[[], tuple[tuple[str, str], ...]] | None = None,
     ) -> Response:
         """
         Answer a request of the HTTP API.
 
         :param path: The path as it was sent, escapes included.
         :param query: The query as it was sent.
+        :param headers: Returns the headers as they may be shown.
         """
         path = below(self._path_prefix, path)
         mishap = mishap_of(self._trouble, path, random.random)
@@ -184,21 +214,38 @@ class Running:
             self.report(Activity("trouble", app_id, detail=f"{method} {path}: {detail}"))
         if mishap.status is not None:
             return Response(mishap.status, b"trouble on request\n", delay=mishap.delay)
-        call = ApiCall(method, path, query, body, self._now(), self._clock(), idempotency_key)
-        response, outputs = self._endpoints.answer(call)
-        self._carry_out(outputs)
+        response = self.respond(method, path, query, body, idempotency_key, headers)
         if mishap != NO_MISHAP:
             dropped = mishap.is_reply_dropped
             response = attrs.evolve(response, delay=mishap.delay, is_dropped=dropped)
         return response
 
+    def respond(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        body: bytes,
+        idempotency_key: str | None = None,
+        headers: Callable[[], tuple[tuple[str, str], ...]] | None = None,
+    ) -> Response:
+        """Answer a request, whose path has no prefix, and do nothing wrong on request."""
+        now, unix_time = self.now(), self._clock()
+        call = ApiCall(method, path, query, body, now, unix_time, idempotency_key, headers)
+        response, outputs = self._endpoints.answer(call)
+        self.carry_out(outputs)
+        return response
+
     # Time and outputs
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Return the time of the hub's clock, in seconds."""
         return float(self._reactor.seconds())
 
     def _tick(self) -> None:
-        self._carry_out(self._hub.tick(self._now()))
+        if self._console is not None:
+            self._console.tick()
+        self.carry_out(self._hub.tick(self.now()))
         self.site.sweep()
 
     def _wake(self, at: float) -> None:
@@ -207,13 +254,14 @@ class Running:
             if self._alarm.getTime() <= at:
                 return
             self._alarm.cancel()
-        self._alarm = self._reactor.callLater(max(0.0, at - self._now()), self._due)
+        self._alarm = self._reactor.callLater(max(0.0, at - self.now()), self._due)
 
     def _due(self) -> None:
         self._alarm = None
-        self._carry_out(self._hub.due(self._now()))
+        self.carry_out(self._hub.due(self.now()))
 
-    def _carry_out(self, outputs: list[Output]) -> None:
+    def carry_out(self, outputs: list[Output]) -> None:
+        """Do what the hub wants done, in order."""
         for output in outputs:
             if isinstance(output, Send):
                 self._outbox.send(output.to, text_frame(output.message))

@@ -16,6 +16,7 @@ from txpusher._text import short_repr, with_type
 from txpusher._validators import check_optional_whole_number, clean_path_prefix
 from txpusher.errors import ConfigurationError
 from txpusher.server._app import App, checked_apps
+from txpusher.server._console.guard import checked_hosts
 from txpusher.server._core.outputs import Activity
 from txpusher.server._core.trouble import Trouble
 
@@ -50,6 +51,9 @@ class ChannelsServer:
         pusher = Pusher.from_url(server.url("3"))
 
     :param apps: The apps, each with an id and a key of its own.
+    :param console: True for a page at ``/`` that shows what happens, to browsers and programs
+        of this machine alone; hosts, such as ``["dev.example:6001"]``, for whoever reaches the
+        server under one of them too.
     :param max_connections: The most WebSocket connections of all apps together, None for
         any number; one more is refused with 4100.
     :param path_prefix: The path at which clients find the server, such as ``"/channels"``
@@ -65,12 +69,14 @@ class ChannelsServer:
         self,
         apps: Iterable[App],
         *,
+        console: bool | Iterable[str] = False,
         max_connections: int | None = None,
         path_prefix: str = "",
         clock: Clock = time.time,
     ) -> None:
         self._apps = checked_apps(apps)
         check_optional_whole_number("max_connections", max_connections, 1)
+        self._console = checked_hosts(console)
         self._max_connections = max_connections
         self._path_prefix = clean_path_prefix(path_prefix)
         self._clock = clock
@@ -162,6 +168,7 @@ class ChannelsServer:
             reactor,
             self._clock,
             self._report,
+            self._console,
         )
         try:
             listening = await maybeDeferred(listen, reactor, running.site)

@@ -40,6 +40,7 @@ class ApiCall:
     :ivar query: The query as it was sent.
     :ivar now: The time of the hub's clock, in seconds.
     :ivar unix_time: Seconds since the epoch.
+    :ivar headers: Returns the headers, as they may be shown where the call is refused.
     """
 
     method: str
@@ -49,6 +50,7 @@ class ApiCall:
     now: float
     unix_time: float
     idempotency_key: str | None = None
+    headers: Callable[[], tuple[tuple[str, str], ...]] | None = None
 
 
 @attrs.frozen
@@ -135,11 +137,14 @@ class Endpoints:
         return "" if state is None else state.app.id
 
     def _refused(self, call: ApiCall, response: Response) -> Activity:
-        first_line = response.body.decode("utf-8").partition("\n")[0]
+        text = response.body.decode("utf-8").strip()
+        first_line = text.partition("\n")[0]
         return Activity(
             "refused",
             self.app_id_in(call.path),
             detail=f"{call.method} {call.path}: {response.status} {first_line}",
+            explanation=text,
+            headers=None if call.headers is None else call.headers(),
         )
 
     def _answer(self, call: ApiCall, out: list[Output]) -> Response:

@@ -326,6 +326,15 @@ class Hub:
             out += self._end(connection, CloseCode.UNAUTHORIZED, reason, now, tell=True)
         return out
 
+    def end_connection(self, app_id: str, socket_id: str, now: float) -> list[Output]:
+        """End one connection, whose client does not come back; no output where it is gone."""
+        state = self._apps.get(app_id)
+        connection = None if state is None else state.connections.get(socket_id)
+        if connection is None:
+            return []
+        reason = "the app has ended the connection"
+        return self._end(connection, CloseCode.UNAUTHORIZED, reason, now, tell=True)
+
 
 def _data(message: dict[str, Any]) -> dict[str, Any]:
     """Return the ``data`` of a message, which some clients send as JSON in a string."""

@@ -8,6 +8,7 @@ decided in :mod:`~txpusher.server._core.subscriptions` and its neighbours.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -93,6 +94,9 @@ class Members:
 
     def __len__(self) -> int:
         return len(self._members)
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
 
     def join(self, member: Member) -> bool:
         """Count one more connection of a user; return whether it is the user's first."""

@@ -46,11 +46,13 @@ class ChannelsRequest(Request):
     times as large as the requests, and would keep all answers in memory.
 
     :ivar connection: The connection that the request came in on.
+    :ivar content_type: The type of the body, empty without one.
     """
 
     def __init__(self, connection: HTTPConnection, channel: http.HTTPChannel) -> None:
         super().__init__(channel)
         self.connection = connection
+        self.content_type = b""
         self._state = RequestState.RECEIVING
         self._congested = False
         self._body = BytesIO()
@@ -92,7 +94,9 @@ class ChannelsRequest(Request):
             # A whole URL, as for a proxy, which every server must accept
             # (RFC 9112, section 3.2.2).  What is signed is the path.
             path = b"/" + path[origin.end() :]
-        # Twisted would parse a form: no endpoint takes one, and no endpoint asks for the type.
+        # Twisted would parse a form, and no endpoint takes one.
+        types = self.requestHeaders.getRawHeaders(b"content-type") or [b""]
+        self.content_type = types[-1]
         self.requestHeaders.removeHeader(b"content-type")
         super().requestReceived(command, path, version)
 
@@ -215,9 +219,42 @@ class API(Protocol):
     """Answers the requests of the HTTP API."""
 
     def answer(
-        self, method: str, path: str, query: str, body: bytes, idempotency_key: str | None, /
+        self,
+        method: str,
+        path: str,
+        query: str,
+        body: bytes,
+        idempotency_key: str | None,
+        headers: Callable[[], tuple[tuple[str, str], ...]] | None,
+        /,
     ) -> Response:
         """Return the response to a request; path and query are as they were sent."""
+
+
+class Console(Protocol):
+    """Answers the requests for the page that shows what happens."""
+
+    def owns(self, path: str, /) -> bool:
+        """Return whether a path is the console's."""
+
+    def render(self, request: Any, path: str, query: str, /) -> bytes | int:
+        """Answer a request for one of its paths, as a resource does."""
+
+
+#: Headers whose values are, or may hold, somebody's secret.
+_SECRET_HEADERS = (b"authorization", b"proxy-authorization", b"cookie", b"referer")
+
+
+def shown_headers(request: http.Request) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a request as pairs of text, without what may be a secret."""
+    return tuple(
+        (
+            name.decode("latin-1"),
+            "(not shown)" if name.lower() in _SECRET_HEADERS else value.decode("latin-1"),
+        )
+        for name, values in request.requestHeaders.getAllRawHeaders()
+        for value in values
+    )
 
 
 class ChannelsResource(Resource):
@@ -227,15 +264,19 @@ class ChannelsResource(Resource):
     :param api: Answers the calls.
     :param websocket: Renders the requests for a WebSocket.
     :param reactor: Calls later where an answer is to be late.
+    :param console: Answers for its paths, None where there is no console.
     """
 
-    def __init__(self, api: API, websocket: Resource, reactor: Any) -> None:
+    def __init__(
+        self, api: API, websocket: Resource, reactor: Any, console: Console | None = None
+    ) -> None:
         super().__init__()
         # The path is what is signed: nothing may take it apart before.
         self.isLeaf = True
         self._api = api
         self._websocket = websocket
         self._reactor = reactor
+        self._console = console
 
     def render(self, request: Any) -> bytes | int:
         # Clients may offer HTTP/2 or TLS in the same header, which a server may ignore:
@@ -250,6 +291,8 @@ class ChannelsResource(Resource):
             request.setResponseCode(400)
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")
             return b"the path and the query must be percent-escaped\n"
+        if self._console is not None and self._console.owns(path):
+            return self._console.render(request, path, query)
         key = request.requestHeaders.getRawHeaders(b"x-idempotency-key")
         response = self._api.answer(
             method,
@@ -257,6 +300,7 @@ class ChannelsResource(Resource):
             query,
             request.content.read(),
             None if key is None else key[0].decode("latin-1"),
+            lambda: shown_headers(request),
         )
         # Twisted has no phrase for 426.
         phrase = HTTPStatus(response.status).phrase

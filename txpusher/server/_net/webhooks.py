@@ -36,6 +36,7 @@ from txpusher.server import _limits as limits
 from txpusher.server._app import App, WebHookTarget
 from txpusher.server._core.json import dump_bytes
 from txpusher.server._core.outputs import Activity, Notify
+from txpusher.server._net.deliveries import Deliveries
 
 log = Logger()
 
@@ -53,6 +54,7 @@ class _Request:
     headers: Mapping[str, str]
     what: str
     give_up_at: float
+    number: int
 
 
 class _Target:
@@ -117,11 +119,18 @@ class WebHookSender:
     :param reactor: Keeps the time, and connects.
     :param clock: Returns the time in seconds since the epoch.
     :param report: Told of every attempt, and of every request that is given up.
+    :param kept: How many of the newest requests are kept in ``deliveries``.
     """
 
     def __init__(
-        self, apps: tuple[App, ...], reactor: Any, clock: Callable[[], float], report: Report
+        self,
+        apps: tuple[App, ...],
+        reactor: Any,
+        clock: Callable[[], float],
+        report: Report,
+        kept: int = 0,
     ) -> None:
+        self.deliveries = Deliveries(kept, clock)
         self._reactor = reactor
         self._clock = clock
         self._report = report
@@ -178,16 +187,30 @@ class WebHookSender:
     def _request(self, target: _Target, events: list[Event]) -> _Request:
         body = dump_bytes({"time_ms": int(self._clock() * 1000), "events": events})
         signature = hmac_hex(target.app.secret, body)
-        return _Request(
+        what = ", ".join(f"{event['name']} {event.get('channel', '')}" for event in events)
+        number = self.deliveries.add(
+            target.app.id,
+            target.place,
+            what,
+            body,
+            lambda: self._start(target, self._send_again(target, request)),
+        )
+        request = _Request(
             body,
             {**target.headers, "X-Pusher-Signature": signature},
-            ", ".join(f"{event['name']} {event.get('channel', '')}" for event in events),
+            what,
             self._reactor.seconds() + limits.WEBHOOK_GIVE_UP,
+            number,
         )
+        return request
+
+    async def _send_again(self, target: _Target, request: _Request) -> None:
+        await self._attempt(target, request, "; it was asked for again")
 
     def _repeat_later(self, target: _Target, request: _Request) -> None:
         """Repeat a request by itself, so that it holds up no other."""
         if target.repeated >= limits.WEBHOOKS_REPEATED:
+            self.deliveries.given_up(request.number)
             self._report_attempt(
                 "webhook_failed",
                 target,
@@ -202,6 +225,7 @@ class WebHookSender:
             for attempt in count():
                 delay = self._backoff(attempt)
                 if self._reactor.seconds() + delay > request.give_up_at:
+                    self.deliveries.given_up(request.number)
                     self._report_attempt("webhook_failed", target, f"{request.what}: given up")
                     return
                 await deferLater(self._reactor, delay)
@@ -213,8 +237,14 @@ class WebHookSender:
     def _report_attempt(self, kind: str, target: _Target, text: str) -> None:
         self._report(Activity(kind, target.app.id, detail=f"{target.place}: {text}"))
 
-    async def _attempt(self, target: _Target, request: _Request) -> bool:
-        """Send a request once, report it, and return whether it was accepted."""
+    async def _attempt(
+        self, target: _Target, request: _Request, next_step: str = "; trying again"
+    ) -> bool:
+        """
+        Send a request once, report it, and return whether it was accepted.
+
+        :param next_step: What to add to the report where it was not.
+        """
         await target.room.acquire()
         started = self._reactor.seconds()
         try:
@@ -231,11 +261,12 @@ class WebHookSender:
         finally:
             target.room.release()
         milliseconds = (self._reactor.seconds() - started) * 1000
+        self.deliveries.attempted(request.number, accepted, result, milliseconds)
         self._report_attempt(
             "webhook" if accepted else "webhook_failed",
             target,
             f"{request.what}: {result} after {milliseconds:.0f} ms"
-            + ("" if accepted else "; trying again"),
+            + ("" if accepted else next_step),
         )
         return accepted
 
