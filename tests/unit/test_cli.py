@@ -167,7 +167,7 @@ class TestParser:
             for word in command.words:
                 parser = parser.commands[word]
             text = parser.format_help()
-            assert max(map(len, text.splitlines())) <= 90, command.words
+            assert max(map(len, text.splitlines())) <= 80, command.words
             assert parser.description, command.words
 
     def test_help_lists_every_command(self) -> None:

@@ -47,7 +47,7 @@ INTERRUPTED = 130
 TABLE = """\
 exit codes:
   0    done
-  1    failed on this side: a refused argument, no PUSHER_URL, a webhook not valid
+  1    failed on this side: a refused argument, no PUSHER_URL, a bad webhook
   2    wrong usage
   3    refused by the server (4xx)
   4    no usable answer: unreachable, or 5xx to a query

@@ -19,9 +19,10 @@ from txpusher._cli.parser import Parser, add_command
 _DESCRIPTION = """\
 Print what makes a shell complete the commands and options of txpusher.
 
-  bash   txpusher completion bash > ~/.local/share/bash-completion/completions/txpusher
-  zsh    txpusher completion zsh > "${fpath[1]}/_txpusher"
-  fish   txpusher completion fish > ~/.config/fish/completions/txpusher.fish"""
+  bash   txpusher completion bash \\
+           >~/.local/share/bash-completion/completions/txpusher
+  zsh    txpusher completion zsh >"${fpath[1]}/_txpusher"
+  fish   txpusher completion fish >~/.config/fish/completions/txpusher.fish"""
 
 
 def add_parser(commands: Any, make_parser: Callable[[], Parser]) -> None:
@@ -177,7 +178,7 @@ def zsh(commands: list[Command]) -> str:
             '    case "$command" in',
             *cases,
             "    esac",
-            '    _arguments "${options[@]}" "*:argument:_default"',
+            '    _arguments "${options[@]}" "*: : "',
             "}",
             'if [ "$funcstack[1]" = _txpusher ]; then _txpusher "$@"',
             "else compdef _txpusher txpusher; fi",
