@@ -45,7 +45,7 @@ def test_line_is_the_data_where_channel_and_event_are_given(
     running: BlockingRunningServer,
 ) -> None:
     running.forget_events()
-    given = b'1\n\n{"a": 1}\r\nplain \xc3\xbc\nlast without a line break'
+    given = b'1\n\n{"a": 1}\r\nplain \xc3\xbc\r\nlast without a line break'
     done = run("trigger", "--lines", "data", "event", url=running.url, given=given)
     assert (done.code, done.err) == (0, "")
     data = [event.data for event in running.events]

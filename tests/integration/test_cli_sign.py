@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.command_server import dead_url, running
-from tests.support.command_line import run, run_on_terminal
+from tests.support.command_line import TXPUSHER, environment, run, run_on_terminal
 from tests.support.credentials import APP_ID, KEY, MASTER_KEY_BASE64, SECRET
 from txpusher import Pusher
 from txpusher._protocol.signing import hmac_hex
@@ -89,6 +92,37 @@ class TestSign:
         done = run("sign", "GET", path, url=URL)
         assert (done.code, done.out) == (1, "")
         assert done.error
+
+
+class TestOutputThatGoesAway:
+    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+    @pytest.mark.parametrize("arguments", [("sign", "GET", "/x"), ("completion", "bash")])
+    def test_output_that_cannot_be_written_is_one_line(
+        self, arguments: tuple[str, ...]
+    ) -> None:
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [*TXPUSHER, *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                env=environment(URL),
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr == "txpusher: cannot write: No space left on device\n"
+
+    def test_reader_that_has_seen_enough_is_no_error(self) -> None:
+        program = f"{sys.executable} -m txpusher sign GET /x | true; exit ${{PIPESTATUS[0]}}"
+        done = subprocess.run(
+            ["bash", "-c", program],
+            env=environment(URL),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == b""
 
 
 class TestWebhook:

@@ -89,6 +89,33 @@ class TestExitCodes:
         assert named == {0, 1, 2, 3, 4, 5, 130}
 
 
+class TestUnforeseen:
+    def test_error_that_nobody_foresaw_is_one_line(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def broken(arguments: object) -> None:
+            raise ZeroDivisionError("by\nzero")
+
+        monkeypatch.setattr(settings, "settings_of", broken)
+        assert cli.main(["channels"]) == 1
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.startswith("txpusher: unexpected ZeroDivisionError: by zero; ")
+        assert shown.err.count("\n") == 1
+        monkeypatch.setenv("TXPUSHER_TRACEBACK", "1")
+        assert cli.main(["channels"]) == 1
+        assert "Traceback" in capsys.readouterr().err
+
+    def test_secret_of_a_url_among_the_arguments_is_not_repeated(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit):
+            cli.main(["channels", "http://key:secret@host/apps/1"])
+        shown = capsys.readouterr().err
+        assert "//...@host" in shown
+        assert "secret" not in shown
+
+
 class TestOutput:
     def test_table_is_aligned_and_no_name_steers_the_terminal(self) -> None:
         rows = [

@@ -23,7 +23,7 @@ from txpusher._cli import (
     sign,
     subscribe,
 )
-from txpusher._cli.codes import INTERRUPTED, TABLE, fail, fail_with
+from txpusher._cli.codes import INTERRUPTED, TABLE, fail, fail_with, unforeseen
 from txpusher._cli.parser import Parser
 from txpusher._version import __version__
 from txpusher.errors import PusherError
@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from txpusher._cli.write import cannot_write
 
         return cannot_write(error)
+    except Exception as error:
+        return unforeseen(error)
 
 
 #: The commands in the order of the help.

@@ -8,7 +8,9 @@ The module does no more than print: it imports neither Twisted nor anything that
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import traceback
 
 from txpusher._cli.output import one_line
 from txpusher.errors import (
@@ -119,3 +121,18 @@ def fail_with(error: PusherError, what: str = "") -> int:
     :param what: What the error is about, such as ``"line 3"``.
     """
     return fail(f"{what}: {error}" if what else str(error), code_of(error), hint_for(error))
+
+
+def unforeseen(error: Exception) -> int:
+    """
+    Print an error that no command is meant to have, in one line, and return its code.
+
+    Where ``TXPUSHER_TRACEBACK`` is set, the traceback stands before it.
+    """
+    if os.environ.get("TXPUSHER_TRACEBACK"):
+        traceback.print_exception(error)
+    return fail(
+        f"unexpected {type(error).__name__}: {error}",
+        FAILED,
+        "a defect of txpusher: TXPUSHER_TRACEBACK=1 shows where",
+    )

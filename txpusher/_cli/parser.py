@@ -6,6 +6,7 @@ The argument parser of the commands, and the options that many of them have.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -50,10 +51,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print *message* in one line, and end the program with the code of wrong usage."""
-        raise SystemExit(fail(message, USAGE, f"see '{self.prog} --help'"))
+        # A URL among the arguments may hold a secret.
+        shown = re.sub(r"//[^/@\s]+@", "//...@", message)
+        raise SystemExit(fail(shown, USAGE, f"see '{self.prog} --help'"))
+
+    def format_usage(self) -> str:
+        """Return the usage, which has the arguments and leaves options to their list."""
+        self._set_usage()
+        return super().format_usage()
 
     def format_help(self) -> str:
-        """Return the help, whose usage has the arguments and leaves options to their list."""
+        """Return the help, with that usage."""
+        self._set_usage()
+        return super().format_help()
+
+    def _set_usage(self) -> None:
         if self.usage is None and not self.commands:
             words = [self.prog, "[options]"]
             for action in self._actions:
@@ -63,7 +75,6 @@ class Parser(argparse.ArgumentParser):
                 else:
                     words.append(f"[{name}]" if action.nargs == "?" else name)
             self.usage = " ".join(words)
-        return super().format_help()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; see :meth:`argparse.ArgumentParser.parse_known_args`."""

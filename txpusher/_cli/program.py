@@ -21,7 +21,7 @@ from twisted.logger import (
 )
 from twisted.python.failure import Failure
 
-from txpusher._cli.codes import FAILED, INTERRUPTED, fail, fail_with
+from txpusher._cli.codes import INTERRUPTED, fail, fail_with, unforeseen
 from txpusher._cli.write import cannot_write
 from txpusher.errors import PusherError
 
@@ -166,10 +166,3 @@ def _begin_log(shows: bool) -> None:
         textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)]
     )
     globalLogBeginner.beginLoggingTo([observer] if shows else [], redirectStandardIO=False)
-
-
-def unforeseen(error: Exception) -> int:
-    """Print an error that no command is meant to have, in one line, and return its code."""
-    return fail(
-        f"unexpected {type(error).__name__}: {error}", FAILED, "this is a defect of txpusher"
-    )
