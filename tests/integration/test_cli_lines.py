@@ -184,3 +184,25 @@ class TestInterrupt:
         assert found, done.error
         assert int(found[2]) >= 2
         assert 1 <= int(found[3]) <= int(found[1]) + 1
+
+    @pytest_twisted.ensureDeferred
+    async def test_answer_that_comes_soon_after_the_interrupt_counts(
+        self, serve: Serve
+    ) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.pause(0.3)
+            peer.send(reply())
+            await peer.stall()
+
+        server = serve(script)
+        command = Command("trigger", "--lines", "c", "e", url=url_of(server.port))
+        try:
+            command.stdin.write("1\n")
+            command.stdin.flush()
+            await until(lambda: server.requests)
+            done = await deferToThread(command.end)
+        finally:
+            command.kill()
+        assert done.code == 130
+        assert done.error.startswith("interrupted: 1 sent, 0 failed, 0 unsettled; ")
