@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.integration.conftest import Serve
 from tests.support.certificates import Authority
 from tests.support.command_line import Done, run, run_aside, run_on_terminal
 from tests.support.credentials import KEY, SECRET
-from tests.support.misbehaving import Peer, close_at_once, never_answer, reply
+from tests.support.misbehaving import Peer, answering, close_at_once, never_answer, relay, reply
 from txpusher.testing import BlockingRunningServer
 
 __all__ = ["dead_url", "running"]
@@ -170,3 +171,41 @@ async def test_proxy_that_refuses_is_found(serve: Serve) -> None:
     assert outcome["check"] == "proxy"
     assert "407" in outcome["detail"]
     assert "pa55word" not in done.out + done.err
+
+
+@pytest_twisted.ensureDeferred
+async def test_way_through_a_proxy_and_tls_passes(
+    serve: Serve, tls: Authority, tmp_path: Path
+) -> None:
+    server = serve(answering(reply()), tls.server_context())
+
+    async def tunnel(peer: Peer) -> None:
+        assert (await peer.head()).startswith(f"CONNECT 127.0.0.1:{server.port} ".encode())
+        peer.send(reply(200, ""))
+        await relay(peer, server.port)
+
+    proxy = serve(tunnel)
+    trusted = tmp_path / "root.pem"
+    trusted.write_bytes(tls.root_pem)
+    env = {"SSL_CERT_FILE": str(trusted)}
+    arguments = ("doctor", "--proxy", f"http://127.0.0.1:{proxy.port}")
+    url = url_of(server.port).replace("http:", "https:")
+    done = await run_aside(*arguments, url=url, env=env)
+    assert (done.code, done.err) == (0, "")
+    oks = found(done)
+    assert [name for name in CHECKS if not oks[name]] == ["clock", "cluster"]
+    assert oks["proxy"] is oks["tls"] is True
+    assert all("auth_signature" not in request.target for request in server.requests[:1])
+
+
+@pytest_twisted.ensureDeferred
+async def test_plain_request_goes_through_a_proxy_whole(serve: Serve) -> None:
+    proxy = serve(answering(reply()))
+    env = {"PUSHER_PROXY": f"http://user:pa55word@127.0.0.1:{proxy.port}"}
+    url = f"http://{KEY}:{SECRET}@pusher.example:1234/apps/1"
+    done = await run_aside("doctor", url=url, env=env)
+    assert (done.code, done.err) == (0, "")
+    first = proxy.requests[0]
+    assert first.target == "http://pusher.example:1234/apps/1"
+    assert first.headers["proxy-authorization"] == "Basic dXNlcjpwYTU1d29yZA=="
+    assert "pa55word" not in done.out
