@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
@@ -587,6 +592,27 @@ class TestTheRoad:
         assert b"Proxy-Authorization: Basic " in heads[1]
 
     @pytest_twisted.ensureDeferred
+    async def test_address_of_ipv6_is_reached(self, serve, make_subscriber):
+        server = serve(serve_well, listen=False)
+        server.listen(interface="::1")
+        subscriber = make_subscriber(server.port, host="::1")
+        await within(subscriber.connect())
+
+    @pytest_twisted.ensureDeferred
+    async def test_endpoint_that_raises_is_tried_again(self, make_subscriber, log):
+        @implementer(IStreamClientEndpoint)
+        class Broken:
+            def connect(self, factory):
+                raise ValueError("no way")
+
+        subscriber = make_subscriber(1, endpoint=Broken())
+        connecting = subscriber.connect()
+        await until(lambda: log.text.count("no way") > 1)
+        connecting.cancel()
+        with pytest.raises(CancelledError):
+            await connecting
+
+    @pytest_twisted.ensureDeferred
     async def test_endpoint_stands_for_the_connection(self, serve, make_subscriber, tmp_path):
         from twisted.internet import reactor as installed
 
@@ -725,3 +751,18 @@ class TestClosing:
         await within(subscriber.connect())
         await within(subscriber.close())
         await until(lambda: not server.peers)
+
+
+def test_trial_finds_a_clean_reactor_after_close_in_every_state(tmp_path):
+    command = [sys.executable, "-m", "twisted.trial", f"--temp-directory={tmp_path}/trial"]
+    root = Path(__file__).parents[2]
+    ended = subprocess.run(
+        [*command, "tests.integration.scripts.trial_subscriber"],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "PASSED (successes=7)" in ended.stdout

@@ -9,10 +9,11 @@ its messages mean is the affair of its :class:`Receiver`.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import wrapClientTLS
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
@@ -142,7 +143,10 @@ class Line:
         self._set_timer(self._timeout, "no connection within connect_timeout")
         factory = Factory.forProtocol(lambda: _Socket(self, self._request))
         factory.noisy = False
-        self._connecting = self._endpoint.connect(factory)
+        # An endpoint of the user's may raise.
+        self._connecting = maybeDeferred(
+            self._endpoint.connect, cast(IProtocolFactory, factory)
+        )
         self._connecting.addErrback(self._not_connected)
 
     def established(self) -> None:
