@@ -57,7 +57,7 @@ def frame(message: dict[str, Any]) -> bytes:
 
 
 def event(number: int) -> bytes:
-    """The frame of one event, of about 200 bytes."""
+    """The frame of one event, of about 130 bytes."""
     data = json.dumps(
         {"number": number, "text": "The quick brown fox jumps over the lazy dog."}
     )
