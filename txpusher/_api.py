@@ -14,7 +14,8 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from txpusher._event import Event, as_event, encode_json, event_data, master_key
+from txpusher._event import Event, encode_json, event_arguments, event_data, master_key
+from txpusher._json import KnownNames, encode_text, json_dumps
 from txpusher._protocol import encryption, signing
 from txpusher._protocol.names import (
     MAX_CHANNELS,
@@ -46,7 +47,7 @@ from txpusher._text import (
     with_wrong_type,
 )
 from txpusher._urls import check_path, quote_segment
-from txpusher.config import Config, json_dumps
+from txpusher.config import Config
 from txpusher.errors import InvalidRequestError
 
 
@@ -65,6 +66,8 @@ class Api:
         self._events_path = f"{self._base}/events"
         self._batch_path = f"{self._base}/batch_events"
         self._redact = redactor(config)
+        self._event_names = KnownNames(check_event_name)
+        self._channel_names = KnownNames(check_target)
 
     # Requests
 
@@ -110,15 +113,7 @@ class Api:
 
     def _batch_member(self, place: int, given: object) -> bytes:
         try:
-            event = as_event(given)
-            return self.batch_item(
-                event.channel,
-                event.name,
-                event.data,
-                event.socket_id,
-                event.info,
-                event.idempotency_key,
-            )
+            return self.batch_item(*event_arguments(given))
         except InvalidRequestError as error:
             raise InvalidRequestError(f"events[{place}]: {error}") from error
 
@@ -135,20 +130,20 @@ class Api:
         Encode one event as JSON, for :meth:`batch`.
 
         The object is written out piece by piece: with one dict and one json_dumps this
-        method takes 3.9 instead of 2.0 µs, and an event of a full batch costs about 25.
+        method takes three times as long.
         """
         text = (
-            f'{{"name":{json_dumps(check_event_name(event))}'
-            f',"channel":{json_dumps(check_target(channel))}'
-            f',"data":{json_dumps(self.event_data(channel, data))}'
+            f'{{"name":{self._event_names.encoded(event)}'
+            f',"channel":{self._channel_names.encoded(channel)}'
+            f',"data":{encode_text(event_data(self._config, channel, data))}'
         )
         if socket_id is not None:
-            text += f',"socket_id":{json_dumps(check_socket_id(socket_id))}'
+            text += f',"socket_id":{encode_text(check_socket_id(socket_id))}'
         if wanted := info_text(info):
-            text += f',"info":{json_dumps(wanted)}'
+            text += f',"info":{encode_text(wanted)}'
         if idempotency_key is not None:
             key = check_idempotency_key(idempotency_key)
-            text += f',"idempotency_key":{json_dumps(key)}'
+            text += f',"idempotency_key":{encode_text(key)}'
         return utf8("the event", f"{text}}}")
 
     def batch(self, items: Sequence[bytes]) -> ApiRequest:

@@ -65,6 +65,7 @@ class BatchSender:
         self._api = pusher.api
         self._transport = pusher.transport
         self._max_pending = max_pending
+        self._most_waiting = max(max_pending, 1)
         self._linger = linger
         self._linger_call: Any = None
         self._scheduler: Scheduler[SentEvent] = Scheduler(
@@ -116,7 +117,7 @@ class BatchSender:
     @property
     def is_full(self) -> bool:
         """Whether as many events wait as may."""
-        return self._scheduler.pending >= max(self._max_pending, 1)
+        return self._scheduler.pending >= self._most_waiting
 
     # Events in
 

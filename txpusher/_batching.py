@@ -81,24 +81,16 @@ class QueuedEvent:
 
     :ivar encoded: The event as JSON; empty once it is not needed any more.
     :ivar state: Where the event is.
+    :ivar queue: The queue that the event entered, once it is offered.
     """
 
-    __slots__ = ("_queue", "encoded", "state")
+    __slots__ = ("encoded", "queue", "state")
 
-    _queue: ChannelQueue[Any]
+    queue: ChannelQueue[Any]
 
     def __init__(self, encoded: bytes) -> None:
         self.encoded = encoded
         self.state = _WAITING
-
-    def enter(self, queue: ChannelQueue[Any]) -> None:
-        """Remember the *queue* in which the event waits."""
-        self._queue = queue
-
-    @property
-    def queue(self) -> ChannelQueue[Any]:
-        """The queue that the event entered."""
-        return self._queue
 
     def end(self) -> None:
         """Let go of the JSON: the event is accepted, has failed or is cancelled."""
@@ -243,7 +235,7 @@ class Scheduler(Generic[T]):
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = ChannelQueue(name)
-        event.enter(queue)
+        event.queue = queue
         size = len(event.encoded) + 1
         queue.waiting.append(event)
         queue.live += 1

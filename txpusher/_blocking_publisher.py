@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from txpusher._blocking_pusher import BlockingPusher
-from txpusher._event import as_event
+from txpusher._event import event_arguments
 from txpusher._pipe import Pipe
 from txpusher._publication import (
     PROGRESS_INTERVAL,
@@ -22,7 +22,6 @@ from txpusher._publication import (
     Given,
     Publication,
     Published,
-    event_arguments,
     problem_with,
 )
 from txpusher._reactor_call import Call
@@ -252,11 +251,11 @@ class BlockingBatchPublisher:
 
     def _encoded(self, given: Given) -> Encoded:
         try:
-            event = as_event(given)
-            encoded = self._publisher.encode(*event_arguments(event))
+            arguments = event_arguments(given)
+            encoded = self._publisher.encode(*arguments)
         except PusherError as error:
             return Encoded(given, "", error)
-        return Encoded(given, event.channel, encoded)
+        return Encoded(given, arguments[0], encoded)
 
     def _put(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from txpusher._protocol import encryption
-from txpusher._text import is_really, is_str, short_repr, utf8, with_type
+from txpusher._text import is_str, short_repr, utf8, with_type
 from txpusher.config import Config
 from txpusher.errors import ConfigurationError, InvalidRequestError
 
@@ -38,6 +38,44 @@ class Event:
     socket_id: str | None = None
     info: str | Iterable[str] | None = None
     idempotency_key: str | None = None
+
+
+#: The keys that the mapping of an event may have.
+_KEYS = frozenset({"channel", "name", "data", "socket_id", "info", "idempotency_key"})
+
+
+def event_arguments(event: object) -> tuple[Any, ...]:
+    """
+    Return the arguments of :meth:`Api.batch_item` for an :class:`Event` or a mapping.
+
+    A dict is read without an Event in between, which takes a tenth of the CPU time of an
+    event of :meth:`BatchPublisher.publish`.
+
+    :raises InvalidRequestError: *event* is neither, or the mapping has other keys.
+    """
+    if type(event) is dict and event.keys() <= _KEYS:
+        get = event.get
+        try:
+            return (
+                event["channel"],
+                event["name"],
+                event["data"],
+                get("socket_id"),
+                get("info"),
+                get("idempotency_key"),
+            )
+        except KeyError:
+            # One is missing: Event says so.
+            pass
+    read = as_event(event)
+    return (
+        read.channel,
+        read.name,
+        read.data,
+        read.socket_id,
+        read.info,
+        read.idempotency_key,
+    )
 
 
 def as_event(event: object) -> Event:
@@ -81,7 +119,7 @@ def event_data(config: Config, channel: str, data: Any) -> str:
 
 
 def _encoded(config: Config, data: Any) -> str:
-    if not is_really(bytes, data):
+    if not issubclass(type(data), bytes):
         return encode_json(config, "data", data)
     try:
         return bytes.decode(data)

@@ -22,7 +22,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from txpusher._batch_sender import BatchSender
-from txpusher._event import Event, as_event
+from txpusher._event import Event, event_arguments
+from txpusher._request import unreadable_argument
 from txpusher._text import as_plain_str, short_repr, with_type
 from txpusher._unsettled import Reply, SentEvent
 from txpusher.errors import ClosedError, InvalidRequestError, PusherError
@@ -88,8 +89,15 @@ class _PublishedEvent(SentEvent):
 
     def settle(self, outcome: Reply | BaseException) -> None:
         """Count the outcome."""
-        self.count_out()
-        self.publication.settle(self, outcome)
+        self.count.value -= 1
+        publication = self.publication
+        del publication.held[self.place]
+        if not isinstance(outcome, BaseException):
+            publication.accepted += 1
+        elif isinstance(outcome, CancelledError):
+            publication.dropped.append(self.given)
+        else:
+            publication.failed.append((self.place, self.given, cast(Exception, outcome)))
 
 
 class Publication:
@@ -97,8 +105,9 @@ class Publication:
     One run of :meth:`BatchPublisher.publish`: reads events, and counts their outcomes.
 
     :param sender: Sends the events.
-    :param encode: Makes the JSON of an event, or raises a PusherError.
+    :param encode: Makes the JSON of an event; what it raises refuses the event.
     :param on_progress: As for :meth:`BatchPublisher.publish`.
+    :ivar held: The events that were read whose outcome is not known yet, by their places.
     :ivar accepted: How many events the server has accepted so far.
     :ivar failed: The events that have failed so far.
     :ivar dropped: The events that were read and not sent, because it was cancelled.
@@ -114,8 +123,10 @@ class Publication:
         self._encode = encode
         self._on_progress = on_progress
         self._next_report = self._end_of_turn = 0.0
+        self._seconds: Callable[[], float]
         self._place = 0
-        self._unsettled: dict[int, Given] = {}
+        self._most_unsettled = HELD * sender.capacity
+        self.held: dict[int, Given] = {}
         self._waiter: tuple[Callable[[], bool], Deferred[None]] | None = None
         self.accepted = 0
         self.failed: list[tuple[int, Given, Exception]] = []
@@ -124,7 +135,7 @@ class Publication:
     @property
     def unsettled(self) -> list[Given]:
         """The events that were read and have neither been accepted nor failed, in order."""
-        return list(self._unsettled.values())
+        return list(self.held.values())
 
     def publish(self, events: Iterable[Given] | AsyncIterable[Given]) -> Deferred[Published]:
         """Publish *events*: :meth:`BatchPublisher.publish`."""
@@ -150,7 +161,8 @@ class Publication:
 
     async def _read_and_settle(self, reading: Coroutine[Deferred[Any], Any, None]) -> Published:
         problem: PusherError | None = None
-        now = self._sender.reactor.seconds()
+        self._seconds = self._sender.reactor.seconds
+        now = self._seconds()
         self._next_report, self._end_of_turn = now + PROGRESS_INTERVAL, now + READING_TIME
         self._sender.listen(self._look)
         try:
@@ -158,7 +170,7 @@ class Publication:
                 await reading
             except PusherError as error:
                 problem = error
-            await self._until(lambda: not self._unsettled)
+            await self._until(lambda: not self.held)
         except CancelledError:
             self._sender.drop_waiting(lambda event: getattr(event, "publication", None) is self)
             raise
@@ -182,8 +194,14 @@ class Publication:
 
     def _read_some(self, iterator: Iterator[Given]) -> bool:
         """Read until there is no room, or until it is the reactor's turn."""
-        with self._sender.gathering():
-            while not self._must_pause():
+        sender, held, seconds = self._sender, self.held, self._seconds
+        with sender.gathering():
+            # As _must_pause() has it, which a loop so short would feel.
+            while (
+                len(held) < self._most_unsettled
+                and not sender.is_full
+                and seconds() < self._end_of_turn
+            ):
                 try:
                     given = next(iterator)
                 except StopIteration:
@@ -230,7 +248,7 @@ class Publication:
 
     def _must_pause(self) -> bool:
         """Whether there is no room, or it is the reactor's turn."""
-        return self._is_full() or self._sender.reactor.seconds() >= self._end_of_turn
+        return self._is_full() or self._seconds() >= self._end_of_turn
 
     async def _pause(self) -> None:
         """Wait for room; where there is room and time is up, give the reactor its turn."""
@@ -245,12 +263,16 @@ class Publication:
 
     def _offer(self, given: Given) -> None:
         try:
-            event = as_event(given)
-            encoded = self._encode(*event_arguments(event))
+            arguments = event_arguments(given)
+            encoded = self._encode(*arguments)
         except PusherError as error:
             self._enter(given, "", error)
+        except Exception as error:
+            refusal = unreadable_argument(error)
+            refusal.__cause__ = error
+            self._enter(given, "", refusal)
         else:
-            self._enter(given, event.channel, encoded)
+            self._enter(given, arguments[0], encoded)
 
     def _enter(self, given: Given, channel: str, encoded: bytes | PusherError) -> None:
         """
@@ -265,7 +287,7 @@ class Publication:
         if isinstance(encoded, PusherError):
             self.failed.append((place, given, encoded))
             return
-        self._unsettled[place] = given
+        self.held[place] = given
         self._sender.add(as_plain_str(channel), _PublishedEvent(self, place, given, encoded))
 
     def _unreadable(self, error: Exception) -> InvalidRequestError:
@@ -276,19 +298,9 @@ class Publication:
 
     def _is_full(self) -> bool:
         """Whether as many events are under way as can be sent."""
-        return len(self._unsettled) >= HELD * self._sender.capacity or self._sender.is_full
+        return len(self.held) >= self._most_unsettled or self._sender.is_full
 
     # Outcomes
-
-    def settle(self, event: _PublishedEvent, outcome: Reply | BaseException) -> None:
-        """Count what has become of an event."""
-        del self._unsettled[event.place]
-        if not isinstance(outcome, BaseException):
-            self.accepted += 1
-        elif isinstance(outcome, CancelledError):
-            self.dropped.append(event.given)
-        else:
-            self.failed.append((event.place, event.given, cast(Exception, outcome)))
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -301,8 +313,8 @@ class Publication:
 
     def _look(self) -> None:
         """Go on where there is what was waited for; events have been sent or settled."""
-        if self._on_progress and self._sender.reactor.seconds() >= self._next_report:
-            self._next_report = self._sender.reactor.seconds() + PROGRESS_INTERVAL
+        if self._on_progress and self._seconds() >= self._next_report:
+            self._next_report = self._seconds() + PROGRESS_INTERVAL
             self._report()
         if self._waiter is not None and self._waiter[0]():
             self._waiter[1].callback(None)
@@ -323,18 +335,6 @@ async def _next(iterator: AsyncIterator[Given]) -> tuple[Given] | None:
         return (await anext(iterator),)
     except StopAsyncIteration:
         return None
-
-
-def event_arguments(event: Event) -> tuple[Any, ...]:
-    """List the arguments of :meth:`Api.batch_item` for *event*."""
-    return (
-        event.channel,
-        event.name,
-        event.data,
-        event.socket_id,
-        event.info,
-        event.idempotency_key,
-    )
 
 
 def problem_with(events: object) -> InvalidRequestError | None:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import attrs
 
+from txpusher._json import json_dumps
 from txpusher._protocol import signing
 from txpusher._protocol.names import info_text
 from txpusher._text import (
@@ -26,7 +27,7 @@ from txpusher._text import (
     with_wrong_type,
 )
 from txpusher._urls import check_param_name
-from txpusher.config import Config, json_dumps
+from txpusher.config import Config
 from txpusher.errors import InvalidRequestError, PusherError
 
 _METHOD = re.compile(r"[A-Za-z]{1,20}").fullmatch
@@ -73,10 +74,14 @@ def build_request(build: Callable[P, T], /, *arguments: P.args, **options: P.kwa
     except PusherError:
         raise
     except Exception as error:
-        raise InvalidRequestError(
-            f"an argument could not be read: {type(error).__name__}: "
-            f"{short_repr(str(error), 200)}"
-        ) from error
+        raise unreadable_argument(error) from error
+
+
+def unreadable_argument(error: Exception) -> InvalidRequestError:
+    """Return the error of an operation for what reading one of its arguments has raised."""
+    return InvalidRequestError(
+        f"an argument could not be read: {type(error).__name__}: {short_repr(str(error), 200)}"
+    )
 
 
 def signed_query(config: Config, request: ApiRequest, timestamp: int) -> str:

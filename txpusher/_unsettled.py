@@ -31,23 +31,21 @@ class SentEvent(QueuedEvent):
     """
     One event that a :class:`BatchSender` sends.
 
+    :ivar count: The number of unsettled events that the event is one of, once it is taken.
     :ivar maybe_delivered: Whether a batch that was split may have been acted on.
     """
 
-    __slots__ = ("_count", "maybe_delivered")
+    __slots__ = ("count", "maybe_delivered")
+
+    count: Count
 
     def __init__(self, encoded: bytes) -> None:
         super().__init__(encoded)
         self.maybe_delivered = False
 
-    def count_in(self, count: Count) -> None:
-        """Count the event among those that are not settled."""
-        self._count = count
-        count.value += 1
-
     def count_out(self) -> None:
         """Count the event out: it is settled."""
-        self._count.value -= 1
+        self.count.value -= 1
 
     def settle(self, outcome: Reply | BaseException) -> None:
         """Tell the outcome, once; to be defined by the derived class."""
@@ -109,7 +107,8 @@ class Unsettled:
 
     def add(self, event: SentEvent) -> None:
         """Count an event in; it counts itself out."""
-        event.count_in(self._latest)
+        count = event.count = self._latest
+        count.value += 1
 
     def flush(
         self, timeout: float | None, reactor: Callable[[], ReactorClock]

@@ -7,12 +7,12 @@ A :class:`Config` is frozen data: it holds no connection, no clock and no reacto
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import attrs
 
 from txpusher._interfaces import JsonDumps, JsonLoads
+from txpusher._json import json_dumps
 from txpusher._protocol.encryption import decode_master_key
 from txpusher._urls import (
     Proxy,
@@ -41,11 +41,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IStreamClientEndpoint
     from twisted.web.iweb import IPolicyForHTTPS
     from typing_extensions import Unpack
-
-#: The default json_dumps: it is compact, keeps UTF-8 as it is and refuses NaN.
-json_dumps: Callable[[Any], str] = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":")
-).encode
 
 
 class Options(TypedDict, total=False):

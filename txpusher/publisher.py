@@ -194,7 +194,7 @@ class BatchPublisher:
         self, on_progress: Callable[[int, int], object] | None = None
     ) -> Publication:
         """Make what :meth:`publish` runs; part of the package, not of its API."""
-        return Publication(self._sender, self.encode, on_progress)
+        return Publication(self._sender, self._api.batch_item, on_progress)
 
     def room(self) -> Deferred[None]:
         """

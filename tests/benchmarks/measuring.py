@@ -6,7 +6,7 @@ that keep requests in flight or threads busy.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -128,12 +128,19 @@ class Events:
             {"number": number, "text": TEXT},
         )
 
+    def mapping(self) -> dict[str, Any]:
+        """The next one, as an event of a batch."""
+        channel, name, data = self.next()
+        return {"channel": channel, "name": name, "data": data}
+
     def batch(self) -> list[dict[str, Any]]:
         """The next ten, as a batch."""
-        return [
-            dict(zip(("channel", "name", "data"), self.next(), strict=True))
-            for _ in range(BATCH)
-        ]
+        return [self.mapping() for _ in range(BATCH)]
+
+    def until(self, deadline: float) -> Iterator[dict[str, Any]]:
+        """One after another, as events of a batch, until the clock says so."""
+        while now() < deadline:
+            yield self.mapping()
 
 
 def check(reply: object) -> None:

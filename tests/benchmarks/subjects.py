@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from . import measuring
 from .harness import APP_ID, KEY, SECRET
 from .measuring import (
     BATCH,
@@ -102,6 +103,26 @@ def batch_publisher(plan: Plan, channels: int = CHANNELS) -> Measured:
     return in_reactor(body)
 
 
+def batch_publish(plan: Plan) -> Measured:
+    from txpusher import BatchPublisher, Pusher
+
+    async def body(reactor: Any) -> Measured:
+        pusher, events = Pusher(**settings(plan)), Events()
+        publisher = BatchPublisher(pusher)
+
+        async def keep_for(seconds: float) -> int:
+            published = await publisher.publish(events.until(measuring.now() + seconds))
+            check(dict(enumerate(published.failed)))
+            return published.accepted
+
+        measured = await measure_async(plan, keep_for)
+        await publisher.close()
+        await pusher.close()
+        return measured
+
+    return in_reactor(body)
+
+
 def blocking_pusher(plan: Plan, threads: int) -> Measured:
     from txpusher import BlockingPusher
 
@@ -143,6 +164,7 @@ SUBJECTS: dict[str, Callable[[Plan], Measured]] = {
     "trigger": txpusher_trigger,
     "publisher": batch_publisher,
     "publisher-one-channel": partial(batch_publisher, channels=1),
+    "publish": batch_publish,
     "batch": txpusher_trigger_batch,
     "blocking-1": partial(blocking_pusher, threads=1),
     "blocking-8": partial(blocking_pusher, threads=THREADS),

@@ -27,6 +27,7 @@ PURE = (
     "txpusher/server/_core/*",
     "txpusher/_api.py",
     "txpusher/_event.py",
+    "txpusher/_json.py",
     "txpusher/_request.py",
     "txpusher/_webhook_parts.py",
     "txpusher/_reply.py",

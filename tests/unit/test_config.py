@@ -14,8 +14,8 @@ from twisted.web.client import BrowserLikePolicyForHTTPS
 
 from tests.support.credentials import KEY, MASTER_KEY, MASTER_KEY_BASE64, SECRET
 from txpusher import Config, Pusher, RetryPolicy
+from txpusher._json import json_dumps
 from txpusher._urls import Proxy, parse_proxy
-from txpusher.config import json_dumps
 from txpusher.errors import ConfigurationError
 
 from .helpers import misconfiguration, named

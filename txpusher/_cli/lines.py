@@ -25,9 +25,9 @@ from txpusher._cli.program import Program, Show
 from txpusher._cli.publish import attributes
 from txpusher._cli.reading import raw_lines
 from txpusher._cli.settings import settings_of
-from txpusher._event import Event, as_event
+from txpusher._event import Event, as_event, event_arguments
 from txpusher._pipe import Pipe
-from txpusher._publication import Encoded, Publication, event_arguments
+from txpusher._publication import Encoded, Publication
 from txpusher.client import Pusher
 from txpusher.errors import InvalidRequestError, PusherError
 from txpusher.publisher import BatchPublisher
