@@ -5,7 +5,7 @@
 import sys
 
 from txpusher._cli import main
-from txpusher._cli.serve import DEFAULT_APP
+from txpusher._server_options import DEFAULT_APP
 
 __all__ = ["DEFAULT_APP", "main"]
 

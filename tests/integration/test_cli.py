@@ -34,7 +34,8 @@ pytest.importorskip("wsproto")
 pytest.importorskip("nacl")
 
 from txpusher._cli import demo
-from txpusher._cli.serve import DEFAULT_APP, line_of, pusher_js
+from txpusher._cli.serve import line_of, pusher_js
+from txpusher._server_options import DEFAULT_APP
 
 TXPUSHER = [sys.executable, "-m", "txpusher"]
 

@@ -6,18 +6,37 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from time import strftime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from txpusher._cli.codes import fail
 from txpusher._cli.output import printable
 from txpusher._cli.parser import add_command
+from txpusher._server_options import (
+    APP_OPTIONS,
+    APPS,
+    DEFAULT_APP,
+    PLACE_OPTIONS,
+    SERVER_OPTIONS,
+    TROUBLE,
+    WEBHOOKS,
+    Option,
+    settings_of,
+)
 
 if TYPE_CHECKING:
+    from txpusher._cli.listening import Place
     from txpusher._cli.program import Show
-    from txpusher.server import Activity, App
+    from txpusher.server import Activity, App, ChannelsServer
 
-DEFAULT_APP = "1:app-key:app-secret"
+_DESCRIPTION = """\
+Run a Channels server for development: one process, in memory.
+
+Each option may be an environment variable instead: TXPUSHER_PORT=7001 for
+--port 7001, TXPUSHER_NO_CLIENT_EVENTS=1 for --no-client-events. What may be
+given several times has spaces between there."""
 #: Characters of an event's data in one line.
 _DATA_SHOWN = 120
 
@@ -29,47 +48,66 @@ def add_parser(commands: Any) -> None:
         "serve",
         serve,
         summary="run a Channels server, for development",
-        description="Run a Channels server for development: one process, in memory.",
+        description=_DESCRIPTION,
     )
     add_options(parser)
 
 
 def add_options(parser: Any) -> None:
-    """Add the options of the server to a parser."""
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="the IP address to listen on (%(default)s)"
+    """Add the options of the server to a parser; each may be in the environment instead."""
+    groups = (
+        ("where it listens", PLACE_OPTIONS),
+        ("the apps", (APPS, WEBHOOKS, *APP_OPTIONS)),
+        ("the server", (*SERVER_OPTIONS, TROUBLE)),
     )
-    parser.add_argument("--port", type=_port, default=6001, help="the TCP port (%(default)s)")
-    parser.add_argument(
-        "--app",
-        action="append",
-        dest="apps",
-        type=_app,
-        metavar="ID:KEY:SECRET",
-        help=f"an app; may be given several times ({DEFAULT_APP})",
+    for title, options in groups:
+        group = parser.add_argument_group(title)
+        for option in options:
+            _add(group, option)
+
+
+def _add(group: Any, option: Option) -> None:
+    if not option.metavar:
+        group.add_argument(
+            f"--{option.name}",
+            dest=option.setting,
+            action="store_const",
+            const=option.on,
+            help=option.help,
+        )
+        return
+
+    def read(text: str) -> Any:
+        try:
+            return option.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    group.add_argument(
+        f"--{option.name}",
+        dest=_destination(option),
+        action="append" if option.is_list else "store",
+        default=[] if option.is_list else None,
+        type=read,
+        metavar=option.metavar,
+        # A percent sign is argparse's own.
+        help=option.help.replace("%", "%%"),
     )
-    parser.add_argument(
-        "--webhook",
-        action="append",
-        dest="webhooks",
-        default=[],
-        metavar="URL",
-        help="a URL to send webhooks to; may be given several times",
-    )
 
 
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
-    return int(text)
+def _destination(option: Option) -> str:
+    # An app and the server have a setting of this name.
+    return option.name.replace("-", "_") if option in SERVER_OPTIONS else option.setting
 
 
-def _app(text: str) -> tuple[str, str, str]:
-    parts = text.split(":", 2)
-    if len(parts) != 3 or not all(parts):
-        # What was given is not quoted: it may hold a secret.
-        raise argparse.ArgumentTypeError("it must be ID:KEY:SECRET")
-    return parts[0], parts[1], parts[2]
+def given_settings(arguments: argparse.Namespace, *options: Option) -> dict[str, Any]:
+    """
+    Return the settings that the command line or the environment makes.
+
+    :raises ConfigurationError: A variable of the environment is malformed.
+    """
+    given = {option.name: getattr(arguments, _destination(option)) for option in options}
+    return settings_of(options, given, os.environ)
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -83,14 +121,13 @@ def apps_of(arguments: argparse.Namespace) -> list[App]:
     """
     Return the apps of ``--app``, or the default one.
 
-    :raises ConfigurationError: An app or a webhook is malformed.
+    :raises ConfigurationError: An app, a webhook or a variable of the environment is malformed.
     """
     from txpusher.server import App
 
-    return [
-        App(*parts, webhooks=arguments.webhooks)
-        for parts in arguments.apps or [_app(DEFAULT_APP)]
-    ]
+    settings = given_settings(arguments, WEBHOOKS, *APP_OPTIONS)
+    apps = given_settings(arguments, APPS).get("apps") or [APPS.read(DEFAULT_APP)]
+    return [App(*parts, **settings) for parts in apps]
 
 
 class Serving:
@@ -98,37 +135,68 @@ class Serving:
     A server that runs until it is cancelled, and prints what happens.
 
     :param apps: The apps that it serves.
+    :raises ConfigurationError: A setting of the server is malformed.
     """
 
     def __init__(self, arguments: argparse.Namespace, apps: list[App]) -> None:
         self._arguments = arguments
         self._apps = apps
+        # What is wrong with a setting is told before a reactor begins.
+        self._server()
 
     async def run(self, reactor: Any, show: Show) -> int:
-        """Run the server, and return the exit code where it cannot listen."""
-        from twisted.internet.defer import Deferred
-        from twisted.internet.error import CannotListenError
+        """
+        Run the server, and return the exit code where it cannot listen.
 
+        :raises ConfigurationError: An option makes no sense.
+        """
+        from contextlib import ExitStack
+
+        from twisted.internet.defer import Deferred
+
+        from txpusher._cli.listening import Place
+
+        server = self._server()
+        server.add_observer(lambda activity: self.tell(activity, show))
+        with ExitStack() as stack:
+            place = Place.of(given_settings(self._arguments, *PLACE_OPTIONS), stack)
+            problem = await place.listen(server, reactor)
+            if problem is not None:
+                return fail(problem)
+            try:
+                self._introduce(server, place, show)
+                self.begun(reactor, show)
+                await Deferred()
+            finally:
+                await server.stop()
+        return 0
+
+    def _server(self) -> ChannelsServer:
         from txpusher.server import ChannelsServer
 
-        host, port = self._arguments.host, self._arguments.port
-        server = ChannelsServer(self._apps)
-        server.add_observer(lambda activity: self.tell(activity, show))
+        server = ChannelsServer(self._apps, **given_settings(self._arguments, *SERVER_OPTIONS))
+        wishes = given_settings(self._arguments, TROUBLE).get("trouble", {})
+        for name, value in wishes.items():
+            setattr(server.trouble, name, value)
+        return server
+
+    def _introduce(self, server: ChannelsServer, place: Place, show: Show) -> None:
+        """Print what clients need."""
+        for app in self._apps:
+            show(f"Ready: PUSHER_URL={server.url(app.id)}")
         try:
-            await server.listen(port, host, reactor)
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            return fail(f"cannot listen on {host}:{port}: {reason}")
-        try:
-            for app in self._apps:
-                show(f"Ready: PUSHER_URL={server.url(app.id)}")
-            for app in self._apps:
-                show(f"In pusher-js: {pusher_js(app.key, server.host, server.port)}")
-            self.begun(reactor, show)
-            await Deferred()
-        finally:
-            await server.stop()
-        return 0
+            port = server.port
+        except RuntimeError as error:
+            # Browsers have no way to get there.
+            show(f"pusher-js cannot connect: {error}")
+            return
+        url = urlsplit(server.url(self._apps[0].id))
+        prefix = url.path.rpartition("/apps/")[0]
+        is_tls = url.scheme == "https"
+        for app in self._apps:
+            show(f"In pusher-js: {pusher_js(app.key, server.host, port, is_tls, prefix)}")
+        for line in place.trust(f"https://{url.netloc.rpartition('@')[2]}/up"):
+            show(line)
 
     def tell(self, activity: Activity, show: Show) -> None:
         """Print what has happened on the server."""
@@ -138,7 +206,9 @@ class Serving:
         """Take note that the server listens."""
 
 
-def pusher_js(key: str, host: str, port: int) -> str:
+def pusher_js(
+    key: str, host: str, port: int, is_tls: bool = False, path_prefix: str = ""
+) -> str:
     """
     Return the line of JavaScript that connects pusher-js to the server, and to it alone.
 
@@ -146,10 +216,12 @@ def pusher_js(key: str, host: str, port: int) -> str:
     would turn to the hosted service, key and channel names included, where the local server
     does not answer.
     """
-    where = f"[{host}]" if ":" in host else host
+    where = json.dumps(f"[{host}]" if ":" in host else host)
+    path = f"wsPath: {json.dumps(path_prefix)}, " if path_prefix else ""
+    name, tls = ("wssPort", "true") if is_tls else ("wsPort", "false")
     return (
-        f"new Pusher({json.dumps(key)}, {{wsHost: {json.dumps(where)}, wsPort: {port}, "
-        'forceTLS: false, enabledTransports: ["ws"], cluster: ""})'
+        f"new Pusher({json.dumps(key)}, {{wsHost: {where}, {name}: {port}, {path}"
+        f'forceTLS: {tls}, enabledTransports: ["ws"], cluster: ""}})'
     )
 
 
