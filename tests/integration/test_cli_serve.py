@@ -86,15 +86,15 @@ def publish(url: str, **environment: str) -> str:
 
 
 def test_certificate_is_made_trusted_and_gone_at_the_end(start: Start) -> None:
-    serving = start("--tls", "--port", "0", lines=7)
+    serving = start("--tls", "--port", "0", lines=8)
     assert re.fullmatch(r"https://app-key:app-secret@127\.0\.0\.1:\d+/apps/1", serving.url)
     assert "wssPort: " in serving.lines[1]
     assert "forceTLS: true" in serving.lines[1]
     path = serving.lines[3].partition("SSL_CERT_FILE=")[2]
     assert publish(serving.url, SSL_CERT_FILE=path) == "{}"
     assert "certificate" in publish(serving.url)
-    assert serving.lines[5].partition("NODE_EXTRA_CA_CERTS=")[2] == path
-    up = serving.lines[6].partition("open ")[2].partition(" ")[0]
+    assert serving.lines[6].partition("NODE_EXTRA_CA_CERTS=")[2] == path
+    up = serving.lines[7].partition("open ")[2].partition(" ")[0]
     context = ssl.create_default_context(cafile=path)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     for host in ("127.0.0.1", "localhost"):
@@ -112,14 +112,14 @@ def test_certificate_is_made_trusted_and_gone_at_the_end(start: Start) -> None:
     [
         (4, ("curl", "-s")),
         (
-            4,
+            5,
             (
                 sys.executable,
                 "-c",
                 "import requests, sys; print(requests.get(sys.argv[1]).text)",
             ),
         ),
-        (5, ("node", "-e", "fetch(process.argv[1]).then(r => r.text()).then(console.log)")),
+        (6, ("node", "-e", "fetch(process.argv[1]).then(r => r.text()).then(console.log)")),
     ],
     ids=["curl", "requests", "node"],
 )
@@ -130,9 +130,9 @@ def test_other_programs_trust_the_certificate(
         pytest.skip(f"{program[0]} is not installed")
     if "requests" in program[-1]:
         pytest.importorskip("requests")
-    serving = start("--tls", "--port", "0", lines=7)
+    serving = start("--tls", "--port", "0", lines=8)
     name, _, path = serving.lines[line].split()[-1].partition("=")
-    up = serving.lines[6].partition("open ")[2].partition(" ")[0]
+    up = serving.lines[7].partition("open ")[2].partition(" ")[0]
     done = subprocess.run(
         [*program, up],
         capture_output=True,
@@ -146,10 +146,10 @@ def test_other_programs_trust_the_certificate(
 
 def test_certificate_in_a_directory_is_used_again(start: Start, tmp_path: Path) -> None:
     directory = tmp_path / "certificates"
-    first = start("--tls-directory", str(directory), "--port", "0", lines=7)
+    first = start("--tls-directory", str(directory), "--port", "0", lines=8)
     made = (directory / "txpusher-certificate.pem").read_bytes()
     assert first.stop() == 0
-    second = start("--port", "0", lines=7, TXPUSHER_TLS_DIRECTORY=str(directory))
+    second = start("--port", "0", lines=8, TXPUSHER_TLS_DIRECTORY=str(directory))
     assert (directory / "txpusher-certificate.pem").read_bytes() == made
     path = str(directory / "txpusher-certificate.pem")
     assert publish(second.url, SSL_CERT_FILE=path) == "{}"

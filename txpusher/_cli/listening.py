@@ -108,7 +108,8 @@ class Place:
         return [
             "The certificate is self-signed.  To trust it:",
             f"  txpusher, Ruby, Go  SSL_CERT_FILE={self.certificate}",
-            f"  curl, requests      CURL_CA_BUNDLE={self.certificate}",
+            f"  curl                CURL_CA_BUNDLE={self.certificate}",
+            f"  Python's requests   REQUESTS_CA_BUNDLE={self.certificate}",
             f"  Node.js             NODE_EXTRA_CA_CERTS={self.certificate}",
             f"  a browser           open {up} and accept it",
         ]
