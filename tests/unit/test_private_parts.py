@@ -70,6 +70,24 @@ def test_protocol_has_the_connection_headers_of_a_reply_that_was_read() -> None:
         assert found == [is_last], SEEN
 
 
+def test_protocol_is_quiescent_after_a_plain_reply_and_takes_the_next_request() -> None:
+    """:class:`txpusher._http.pool._HTTPProtocol`, which ends a request in Twisted's place."""
+    kept: list[object] = []
+    protocol = pool._HTTPProtocol(kept.append)
+    protocol.makeConnection(StringTransport())
+    agent = agents.ConnectionAgent(protocol, b"Host: h", proxied=False)
+    for number in (1, 2):
+        replied = agent.request(b"GET", b"http://h/", None, None)
+        protocol.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        assert replied.called, SEEN
+        assert kept == [protocol] * number, SEEN
+        # Nothing is left of the request.
+        attributes = {name for name in vars(HTTP11ClientProtocol) if name.startswith("_")}
+        left = {name for name in attributes & vars(protocol).keys() if vars(protocol)[name]}
+        assert left == {"_state"}, SEEN
+        assert protocol.state == "QUIESCENT", SEEN
+
+
 def test_copy_of_clean_headers_is_one_of_its_own() -> None:
     """:class:`txpusher._http.agents.CleanHeaders`"""
     clean = agents.CleanHeaders({b"A": [b"1"]})
