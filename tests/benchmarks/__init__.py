@@ -5,6 +5,7 @@ Plain scripts, started by hand::
 
     python -m tests.benchmarks.throughput     events per second, CPU and memory, beside peers
     python -m tests.benchmarks.soak           a million triggers against a server with faults
+    python -m tests.benchmarks.publication_soak   a million events through one publish()
     python -m tests.benchmarks.server_load    txpusher's server beside soketi
     python -m tests.benchmarks.receiving      a subscriber beside pusher-js, websocket-client
     python -m tests.benchmarks.restarts       subscribers, while their server restarts 50 times

@@ -1,9 +1,10 @@
 """
 A server that misbehaves now and then, by a plan drawn from a seed: a child of
-:mod:`tests.benchmarks.soak`.
+:mod:`tests.benchmarks.soak` and :mod:`tests.benchmarks.publication_soak`.
 
-It counts, for each numbered event, how often it acted on it.  ``POST /report``
-has it write the counts to a file, one byte for each event.
+It counts, for each numbered event, how often it acted on it, and how often it acted on
+an event of a channel after a later one.  ``POST /report`` has it write the counts to a
+file, one byte for each event.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -81,8 +83,10 @@ FAULTS = {
 }
 
 
-def fault_plan(seed: int) -> list[str]:
-    """A fault, or an empty text, for one request after the other."""
+def fault_plan(seed: int | None) -> list[str]:
+    """A fault, or an empty text, for one request after the other; no seed, no fault."""
+    if seed is None:
+        return [""] * PLAN_LENGTH
     chance = random.Random(seed)
     often = [fault.often for fault in FAULTS.values()]
     return chance.choices(["", *FAULTS], [10_000 - sum(often), *often], k=PLAN_LENGTH)
@@ -95,6 +99,8 @@ class State:
 
     :ivar late: Requests on connections whose end had been announced; none is
         acted on.
+    :ivar latest: The number of the event that was acted on last, for each channel.
+    :ivar disorder: How often that was a later one.
     """
 
     plan: list[str]
@@ -102,13 +108,31 @@ class State:
     report: Path
     requests: int = 0
     late: int = 0
+    disorder: int = 0
+    latest: dict[str, int] = attrs.field(factory=dict)
     done: Counter[str] = attrs.field(factory=Counter)
 
     def write_report(self) -> bytes:
         """Write the counts, and return the sums as JSON."""
         self.report.write_bytes(self.acted)
-        sums = {"requests": self.requests, "late": self.late, "faults": dict(self.done)}
+        sums = {
+            "requests": self.requests,
+            "late": self.late,
+            "disorder": self.disorder,
+            "faults": dict(self.done),
+        }
         return json.dumps(sums).encode()
+
+    def act(self, sent: dict[str, Any]) -> None:
+        """Act on the event, or the events, of a request."""
+        for event in sent.get("batch", [sent]):
+            # The name of an event is its number.
+            number = int(event["name"])
+            self.acted[number] += 1
+            if "channel" in event:
+                channel = event["channel"]
+                self.disorder += number < self.latest.get(channel, 0)
+                self.latest[channel] = number
 
 
 class Connection(asyncio.Protocol):
@@ -149,8 +173,7 @@ class Connection(asyncio.Protocol):
         state.requests += 1
         fault = FAULTS.get(name)
         if fault is None or fault.acted:
-            # The name of the event is its number.
-            state.acted[int(json.loads(body)["name"])] += 1
+            state.act(json.loads(body))
         if fault is None:
             self._transport.write(OK)
             return
@@ -180,7 +203,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
 
-async def serve(port: int, seed: int, count: int, report: str) -> None:
+async def serve(port: int, seed: int | None, count: int, report: str) -> None:
     """Listen until the process is killed."""
     state = State(fault_plan(seed), bytearray(count), Path(report))
     loop = asyncio.get_running_loop()

@@ -56,18 +56,26 @@ class Target:
     One figure that was aimed at, and what was measured.
 
     :ivar measured: None where it could not be measured.
+    :ivar obstacle: What stands in the way of a target that nobody expects to be met yet.
     """
 
     what: str
     wanted: str
     measured: str | None = None
     met: bool = False
+    obstacle: str = ""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the run fails: by a target that is not met, unless that is expected."""
+        return not self.met and (self.measured is None or not self.obstacle)
 
     def row(self) -> tuple[str, str, str, str]:
         """As a row of a table."""
         if self.measured is None:
             return self.what, self.wanted, "-", "not measured"
-        return self.what, self.wanted, self.measured, "yes" if self.met else "NO"
+        missed = f"no: {self.obstacle}" if self.obstacle else "NO"
+        return self.what, self.wanted, self.measured, "yes" if self.met else missed
 
 
 def fastest(figures: Figures, names: Iterable[str]) -> Figure:
@@ -140,6 +148,15 @@ PAIRS = (
         over_tls(SDK_BATCHES),
     ),
     Pair("``BatchPublisher``, to the Node.js SDK's ``trigger``", "publisher", ("node",)),
+    Pair("``publish``, to the Python SDK's ``trigger_batch`` of ten", "publish", SDK_BATCHES),
+    Pair(
+        "``publish``, to the Node.js SDK's ``triggerBatch`` of ten", "publish", ("node-batch",)
+    ),
+    Pair(
+        "``publish`` over TLS, to the Node.js SDK's ``triggerBatch`` of ten",
+        "publish/tls",
+        ("node-batch/tls",),
+    ),
     Pair(
         "``BatchPublisher``, to the Node.js SDK's ``triggerBatch`` of ten",
         "publisher",
@@ -197,6 +214,7 @@ class Aim:
 
     :ivar needs: The subjects that it is about.
     :ivar value: What counts, where all of these were measured.
+    :ivar obstacle: What stands in the way, where the aim is known to be out of reach.
     """
 
     what: str
@@ -204,24 +222,41 @@ class Aim:
     limit: float
     needs: tuple[str, ...]
     value: Callable[[Figures], float]
+    obstacle: str = ""
 
     def judge(self, figures: Figures) -> Target:
         """Whether it was met."""
         known = all(name in figures for name in self.needs)
         value = self.value(figures) if known else None
-        return judged(self.what, self.sign, self.limit, value)
+        target = judged(self.what, self.sign, self.limit, value)
+        return attrs.evolve(target, obstacle=self.obstacle)
 
 
-def _faster(what: str, limit: float, ours: str, *theirs: str) -> Aim:
+def _faster(what: str, limit: float, ours: str, *theirs: str, obstacle: str = "") -> Aim:
     def value(figures: Figures) -> float:
         return figures[ours].rate_over(fastest(figures, theirs))
 
-    return Aim(what, ">=", limit, (ours, *theirs), value)
+    return Aim(what, ">=", limit, (ours, *theirs), value, obstacle)
+
+
+def _cheaper(what: str, limit: float, ours: str, theirs: str, obstacle: str = "") -> Aim:
+    def value(figures: Figures) -> float:
+        return figures[ours].cpu_over(figures[theirs])
+
+    return Aim(what, "<=", limit, (ours, theirs), value, obstacle)
 
 
 def _trigger_cpu(figures: Figures) -> float:
     return figures["trigger"].cpu_over(fastest(figures, SDK_TRIGGERS))
 
+
+#: What the profile of the row shows: V8 compiles what CPython interprets.  treq with the agents
+#: that it wraps, the connection with its deadlines, and the reactor take a fifth each; no one
+#: of these alone would do.
+_INTERPRETED = "each step of a request is interpreted"
+#: Of an event of publish(), reading, checking and encoding it take half, its share of a request
+#: the other half.
+_EACH_EVENT = "each event is encoded and counted by interpreted code"
 
 AIMS = (
     _faster("trigger / Python SDK's fastest", 1.6, "trigger", *SDK_TRIGGERS),
@@ -253,6 +288,28 @@ AIMS = (
         35_000,
         ("publisher",),
         lambda figures: figures["publisher"].rate,
+    ),
+    _faster("trigger / Node.js SDK's trigger", 1, "trigger", "node", obstacle=_INTERPRETED),
+    _faster(
+        "publish() / Node.js SDK's triggerBatch",
+        1.2,
+        "publish",
+        "node-batch",
+        obstacle=_EACH_EVENT,
+    ),
+    _cheaper(
+        "publish(): CPU per event / Node.js SDK's triggerBatch",
+        1,
+        "publish",
+        "node-batch",
+        _EACH_EVENT,
+    ),
+    _faster(
+        "BatchPublisher / Node.js SDK's triggerBatch",
+        0.9,
+        "publisher",
+        "node-batch",
+        obstacle=_EACH_EVENT,
     ),
     _faster("BlockingPusher / SDK on requests, 1 thread", 1.2, "blocking-1", "requests-1"),
     _faster("BlockingPusher / SDK on requests, 8 threads", 2, "blocking-8", "requests-8"),

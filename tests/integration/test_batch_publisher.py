@@ -20,7 +20,9 @@ from txpusher import (
     BlockingPusher,
     ClosedError,
     ConfigurationError,
+    Event,
     InvalidRequestError,
+    Published,
     Pusher,
     QueueFullError,
     RetryPolicy,
@@ -365,3 +367,31 @@ def test_the_two_publishers_are_not_mixed_up():
         BatchPublisher(BlockingPusher("3", "k", "s"))
     with pytest.raises(ConfigurationError, match="BlockingPusher"):
         BlockingBatchPublisher(Pusher("3", "k", "s"))
+
+
+@pytest_twisted.ensureDeferred
+async def test_server_of_10_000_bytes_a_request_gets_batches_as_full_as_they_can_be(server):
+    sizes = []
+    server.answer = lambda batch: (200 if sizes[-1] <= 10_000 else 413, {})
+    render = server.render_POST
+
+    def measure(request):
+        sizes.append(len(request.content.getvalue()))
+        return render(request)
+
+    server.render_POST = measure
+    publisher = BatchPublisher(client(server), max_batch_bytes=10_000)
+    data = ["x" * (900 + 137 * number % 1400) for number in range(300)]
+    published = await publisher.publish(
+        Event(f"c{number % 7}", f"e{number}", text) for number, text in enumerate(data)
+    )
+    assert published == Published(300, [])
+    # Every event is in one batch, and the next event would not have fitted: it is at most
+    # 2400 bytes.  The first batches go out before there is more, the last ones are the rest.
+    assert sorted(chain(*server.batches)) == sorted(f"e{number}" for number in range(300))
+    assert max(sizes) <= 10_000
+    full = [
+        size > 10_000 - 2400 or len(batch) == 10
+        for size, batch in zip(sizes, server.batches, strict=True)
+    ]
+    assert full.count(False) <= 2 * 16
