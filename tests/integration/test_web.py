@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from tests.support.observing import text_of
-from tests.support.waiting import until
+from tests.support.waiting import until, within
 from txpusher import ConfigurationError
 from txpusher.web import ChannelAuthResource, UserAuthResource
 
@@ -196,6 +196,28 @@ class TestChannelAuth:
         connection.transport.abortConnection()
         await until(lambda: ended)
         assert isinstance(ended[0], CancelledError)
+
+    @pytest_twisted.ensureDeferred
+    async def test_body_that_never_comes_is_ended_by_the_site(self, serve):
+        url = serve(ChannelAuthResource(PUSHER, never), timeout=0.1)
+        connection = await connect(url)
+        closed: Deferred[None] = Deferred()
+        connection.connectionLost = lambda reason: closed.callback(None)
+        connection.transport.write(
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 60000\r\n\r\n{"
+        )
+        await within(closed)
+
+    @pytest_twisted.ensureDeferred
+    async def test_klein_route_may_return_the_resource(self, serve):
+        klein = pytest.importorskip("klein")
+        app = klein.Klein()
+        resource = ChannelAuthResource(PUSHER, allow)
+        app.route("/pusher/auth", methods=["POST"])(lambda request: resource)
+        url = serve(app.resource())
+        status, reply, _ = await ask(f"{url}pusher/auth")
+        assert (status, reply) == (200, PUSHER.authenticate("private-a", "1.2"))
 
     def test_arguments_are_checked_when_the_resource_is_made(self):
         for arguments in [("pusher", allow), (PUSHER, "allow")]:

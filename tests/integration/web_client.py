@@ -23,7 +23,7 @@ PUSHER = Pusher("3", KEY, SECRET, host="127.0.0.1")
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SUBSCRIBE = b"socket_id=1.2&channel_name=private-a"
 
-Serve = Callable[[Resource], str]
+Serve = Callable[..., str]
 
 
 @pytest_twisted.async_yield_fixture
@@ -34,8 +34,9 @@ async def serve_resource(log: Log, clean_reactor: None) -> AsyncIterator[Serve]:
     reactor: Any = installed
     ports = []
 
-    def start(resource: Resource) -> str:
-        port = reactor.listenTCP(0, Site(resource, timeout=30), interface="127.0.0.1")
+    def start(resource: Resource, timeout: float = 30) -> str:
+        site = Site(resource, timeout=timeout)
+        port = reactor.listenTCP(0, site, interface="127.0.0.1")
         ports.append(port)
         return f"http://127.0.0.1:{port.getHost().port}/"
 
