@@ -188,9 +188,9 @@ async def test_block_for_threads_runs(server):
     assert [event.data for event in server.events] == [41, 42]
 
 
+@by_name(run_as("by test_block_for_asyncio_publishes_from_a_loop_without_a_reactor"))
 @pytest_twisted.ensureDeferred
-async def test_block_for_asyncio_publishes_from_a_loop_without_a_reactor(server):
-    block = holding("test_block_for_asyncio_publishes_from_a_loop_without_a_reactor")
+async def test_block_for_asyncio_publishes_from_a_loop_without_a_reactor(server, block):
     defined = names(server, block) | {"asyncio": asyncio}
     exec(block.source, defined)
     await deferToThread(lambda: asyncio.run(defined["announce"]({"n": 1})))

@@ -342,6 +342,21 @@ def test_block_is_run_by_a_test_that_exists():
     assert ways <= {"", "by", "program", "suite"}
 
 
+def test_page_names_every_variable_of_the_environment():
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "txpusher").rglob("*.py"))
+    read = set(re.findall(r"[\"'](PUSHER_[A-Z_]+|NO_COLOR)[\"']", sources))
+    pages = DOCS / "reference" / "environment.rst", DOCS / "howto" / "scrapy.rst"
+    text = "".join(path.read_text("utf-8") for path in pages)
+    assert {"PUSHER_URL", "PUSHER_URL_FILE", "NO_COLOR"} <= read
+    assert {name for name in read if not re.search(rf"\b{name}\b", text)} == set()
+
+
+def test_links_of_the_readme_lead_to_files():
+    links = re.findall(r"^\.\. _.+: (docs/.+)$", README.read_text("utf-8"), re.MULTILINE)
+    assert len(links) > 20
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
 def test_every_error_has_a_cause_and_a_cure():
     text = (DOCS / "reference" / "errors.rst").read_text("utf-8")
     _, *entries = re.split(r"^\.\. autoexception:: ", text, flags=re.MULTILINE)
@@ -365,3 +380,12 @@ def test_every_example_is_shown_on_a_page():
     shown = {Path(path).name for path in re.findall(r"examples/[\w/]+\.py", text)}
     examples = {path.name for path in (ROOT / "examples").rglob("*.py")}
     assert {name for name in examples if "node_modules" not in name} - shown == set()
+
+
+def test_llms_txt_names_every_page():
+    text = (DOCS / "llms.txt").read_text("utf-8")
+    linked = {link.removesuffix(".html") for link in re.findall(r"\]\(([\w/-]+\.html)\)", text)}
+    pages = {str(p.relative_to(DOCS).with_suffix("")) for p in PAGES if p.is_relative_to(DOCS)}
+    indexes = {name for name in pages if name.endswith("index") or "inventories" in name}
+    assert linked <= pages
+    assert pages - indexes - linked <= {"explanation/performance"}
