@@ -97,7 +97,9 @@ class _PublishedEvent(SentEvent):
         elif isinstance(outcome, CancelledError):
             publication.dropped.append(self.given)
         else:
-            publication.failed.append((self.place, self.given, cast(Exception, outcome)))
+            # The frames of its request would be kept as long as the failures are.
+            error = cast(Exception, outcome.with_traceback(None))
+            publication.failed.append((self.place, self.given, error))
 
 
 class Publication:

@@ -199,6 +199,8 @@ class TestOutcomes:
         outcome = result_of(published)
         assert [place for place, _, _ in outcome.failed] == list(range(8))
         errors = [error for *_, error in outcome.failed]
+        # The frames of the requests would be kept as long as the errors are.
+        assert [error.__traceback__ for error in errors] == [None] * len(errors)
         assert all(type(error) is ServerError and error.maybe_delivered for error in errors)
         assert len(set(map(id, errors))) == 8
 
