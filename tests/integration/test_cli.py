@@ -33,7 +33,7 @@ from txpusher.server._core.hub import Hub
 pytest.importorskip("wsproto")
 pytest.importorskip("nacl")
 
-from txpusher._cli import demo
+from txpusher._cli import demo, demo_command
 from txpusher._cli.serve import line_of, pusher_js
 from txpusher._server_options import DEFAULT_APP
 
@@ -359,7 +359,9 @@ async def test_a_demo_that_cannot_publish_fails(
 def test_missing_package_is_named(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "find_spec", lambda name: None if name == module else object())
+    monkeypatch.setattr(
+        demo_command, "find_spec", lambda name: None if name == module else object()
+    )
     assert cli.main(["demo"]) == 1
     error = capsys.readouterr().err
     assert module in error
