@@ -10,11 +10,14 @@ Twisted, so that ``--help`` is quick.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from txpusher.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from txpusher.server import Limits
 
 #: The app where none is given, which every official SDK takes.
 DEFAULT_APP = "1:app-key:app-secret"
@@ -45,6 +48,14 @@ def _app(text: str) -> tuple[str, str, str]:
         # What was given is not quoted: it may hold a secret.
         raise ValueError("it must be ID:KEY:SECRET")
     return parts[0], parts[1], parts[2]
+
+
+def _limits(text: str) -> Limits:
+    if text != "hosted":
+        raise ValueError(f"{text!r} is not hosted, the only choice there is")
+    from txpusher.server import HOSTED_LIMITS
+
+    return HOSTED_LIMITS
 
 
 def _switch(text: str) -> bool:
@@ -190,6 +201,13 @@ APP_OPTIONS = (
         "for a connection to sign in or subscribe to a private channel (no limit)",
         "SECONDS",
         _number,
+    ),
+    Option(
+        "limits",
+        "limits",
+        "the limits of the hosted service: members, ids, names, messages a day",
+        "hosted",
+        _limits,
     ),
     Option(
         "max-connections",

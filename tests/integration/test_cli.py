@@ -349,7 +349,7 @@ async def test_a_demo_that_cannot_publish_fails(
 ) -> None:
     from twisted.internet import reactor
 
-    monkeypatch.setattr("txpusher.server._limits.EVENT_DATA", 10)
+    monkeypatch.setattr("txpusher.server._limits.REQUEST_BODY", 10)
     lines: list[str] = []
     with pytest.raises(PusherError, match="413"):
         await demo.Demo(reactor, lines.append, colours=False).run()

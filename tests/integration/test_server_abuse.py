@@ -13,6 +13,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
+from tests.support.credentials import KEY
 from tests.support.raw_client import (
     BINARY,
     PING,
@@ -139,7 +140,29 @@ async def test_a_breach_of_the_websocket_protocol_ends_its_connection_and_does_n
     assert [message["event"] for message in socket.messages] == [
         "pusher:connection_established"
     ]
-    assert [activity.kind for activity in activities] == ["disconnected"]
+    assert [activity.kind for activity in activities] == ["error", "disconnected"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(BINARY, b"x"), 1003),
+        (frame(TEXT, b"\xff"), 1007),
+        (frame(TEXT, b"{}", masked=False), 1002),
+        (frame(TEXT, b"x" * 100_001), 1009),
+    ],
+    ids=["binary", "no UTF-8", "no mask", "too large"],
+)
+@pytest.mark.parametrize("protocol", ["4", "5", "6", "7"])
+@pytest_twisted.ensureDeferred
+async def test_close_of_the_servers_own_comes_after_an_error_before_protocol_6(
+    server: ChannelsServer, sent: bytes, code: int, protocol: str
+) -> None:
+    socket = await open_socket(server.port, f"/app/{KEY}?protocol={protocol}")
+    socket.raw.write(sent)
+    assert await socket.end() == code
+    codes = [error["data"]["code"] for error in socket.got("pusher:error")]
+    assert codes == ([code] if protocol < "6" else [])
 
 
 @pytest_twisted.ensureDeferred
@@ -199,6 +222,7 @@ async def test_a_subscriber_that_stops_reading_is_ended_and_the_others_served(
             count += 1
     # The system's own buffers take some megabytes, the server one more.
     assert ended()
+    assert [a.refusal for a in activities if a.refusal] == ["slow_reader"]
     assert any("does not read" in (a.detail or "") for a in activities)
     await good.wait("e", count)
     assert good.raw.open

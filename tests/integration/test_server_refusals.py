@@ -9,53 +9,128 @@ import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from tests.support.credentials import KEY
-from tests.support.raw_client import connect_raw, handshake, open_socket
-from txpusher.server import Activity, ChannelsServer
+from tests.support.credentials import KEY, SECRET
+from tests.support.observing import Log
+from tests.support.raw_client import (
+    BINARY,
+    TEXT,
+    Timed,
+    connect_raw,
+    frame,
+    handshake,
+    open_socket,
+)
+from tests.support.waiting import until
+from tests.unit.refusal_scenarios import AT_THE_SOCKETS
+from txpusher._cli.serve import line_of
+from txpusher.server import Activity, App, ChannelsServer
+from txpusher.server._core.refusals import Refusal
+from txpusher.server._net.connection import State
 
 pytest.importorskip("wsproto")
 
-#: A request, the begin of the answer, and what the server's line says.
+GREETED = handshake(f"/app/{KEY}?protocol=7")
+#: What is refused, a request, the begin of the answer, and what the server's line says.
 REFUSALS = {
-    "tls": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"", "forceTLS: false"),
-    "proxy protocol": (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", b"HTTP/1.1 400", "PROXY TCP4"),
-    "http2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/1.1 400", "PRI"),
-    "head too long": (b"GET /" + b"x" * 100_000, b"", "malformed"),
+    "tls": (
+        Refusal.TLS,
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"",
+        "forceTLS: false",
+    ),
+    "proxy protocol": (
+        Refusal.NO_REQUEST,
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+        b"HTTP/1.1 400",
+        "PROXY TCP4",
+    ),
+    "http2": (Refusal.NO_REQUEST, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/1.1 400", "PRI"),
+    "head too long": (Refusal.NO_REQUEST, b"GET /" + b"x" * 100_000, b"", "malformed"),
     "digits": (
+        Refusal.NO_REQUEST,
         b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\nX: y\r\n\r\nbody",
         b"HTTP/1.1 400",
         "malformed",
     ),
     "too large": (
+        Refusal.LARGE_REQUEST,
         b"POST /apps/3/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n",
         b"HTTP/1.1 413",
         "1048576",
     ),
     "unsigned": (
+        Refusal.AUTH_MISSING,
         b"GET /apps/3/channels HTTP/1.1\r\nHost: x\r\n\r\n",
         b"HTTP/1.1 401",
         "401 auth_key is missing",
     ),
-    "no such path": (b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 404", "404"),
+    "no such path": (
+        Refusal.NO_SUCH_PATH,
+        b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"HTTP/1.1 404",
+        "404",
+    ),
     "proxy drops upgrade": (
+        Refusal.NO_UPGRADE,
         f"GET /app/{KEY}?protocol=7 HTTP/1.0\r\nSec-WebSocket-Version: 13\r\n\r\n".encode(),
         b"HTTP/1.0 426",
         "a proxy between client and server must speak HTTP/1.1",
     ),
     "proxy speaks 1.0": (
+        Refusal.NO_HANDSHAKE,
         handshake(f"/app/{KEY}?protocol=7").replace(b"HTTP/1.1", b"HTTP/1.0"),
         b"HTTP/1.0 400",
         "it must be HTTP/1.1",
     ),
     "no connection header": (
+        Refusal.NO_HANDSHAKE,
         handshake(f"/app/{KEY}?protocol=7", Connection="close"),
         b"HTTP/1.1 400",
         "Connection: Upgrade",
     ),
-    "wrong app": (handshake("/app/other?protocol=7"), b"HTTP/1.1 101", "4001: there is no app"),
-    "old protocol": (handshake(f"/app/{KEY}?protocol=3"), b"HTTP/1.1 101", "4007"),
-    "no protocol": (handshake(f"/app/{KEY}"), b"HTTP/1.1 101", "4008"),
-    "no such websocket": (handshake("/other?protocol=7"), b"HTTP/1.1 101", "4005"),
+    "wrong app": (
+        Refusal.UNKNOWN_APP,
+        handshake("/app/other?protocol=7"),
+        b"HTTP/1.1 101",
+        "4001: there is no app",
+    ),
+    "old protocol": (
+        Refusal.UNSUPPORTED_PROTOCOL,
+        handshake(f"/app/{KEY}?protocol=3"),
+        b"HTTP/1.1 101",
+        "4007",
+    ),
+    "no protocol": (Refusal.NO_PROTOCOL, handshake(f"/app/{KEY}"), b"HTTP/1.1 101", "4008"),
+    "no text": (
+        Refusal.BROKEN_FRAME,
+        GREETED + frame(TEXT, b"\xff"),
+        b"HTTP/1.1 101",
+        "1007: ",
+    ),
+    "no mask": (
+        Refusal.BROKEN_FRAME,
+        GREETED + frame(TEXT, b"{}", masked=False),
+        b"HTTP/1.1 101",
+        "1002: ",
+    ),
+    "binary": (
+        Refusal.BINARY_MESSAGE,
+        GREETED + frame(BINARY, b"{}"),
+        b"HTTP/1.1 101",
+        "1003: a message must be text",
+    ),
+    "message too large": (
+        Refusal.LARGE_MESSAGE,
+        GREETED + frame(TEXT, b"x" * 100_001),
+        b"HTTP/1.1 101",
+        "1009: a message may have 100000 bytes",
+    ),
+    "no such websocket": (
+        Refusal.NO_SOCKET_PATH,
+        handshake("/other?protocol=7"),
+        b"HTTP/1.1 101",
+        "4005",
+    ),
 }
 
 
@@ -64,17 +139,72 @@ REFUSALS = {
 async def test_refusal_is_answered_and_told_to_observers(
     server: ChannelsServer, case: str
 ) -> None:
-    request, answer, words = REFUSALS[case]
+    refusal, request, answer, words = REFUSALS[case]
     seen: list[Activity] = []
     server.add_observer(seen.append)
     raw = await connect_raw(server.port)
     raw.write(request)
     await raw.until(lambda: len(raw.received) >= 12 or not raw.open)
     assert raw.received[:12] == answer
-    (refused,) = [activity for activity in seen if activity.kind == "refused"]
+    await until(lambda: [activity for activity in seen if activity.refusal])
+    (refused,) = [activity for activity in seen if activity.refusal]
+    assert refused.refusal == refusal.label
     assert words in (refused.detail or "")
+    assert words in line_of(refused)
     raw.transport.loseConnection()
     await raw.lost
+
+
+def test_every_refusal_at_the_sockets_is_tested() -> None:
+    here = {refusal for refusal, _, _, _ in REFUSALS.values()}
+    # Those need time, a page, or many bytes: tests below, and one in test_server_abuse.py.
+    assert AT_THE_SOCKETS - here == {
+        Refusal.SLOW_REQUEST,
+        Refusal.CONSOLE,
+        Refusal.SLOW_READER,
+    }
+
+
+@pytest_twisted.ensureDeferred
+async def test_page_refused_to_another_site_is_told_to_observers(
+    log: Log, clean_reactor: None
+) -> None:
+    server = ChannelsServer([App("3", KEY, SECRET)], console=True)
+    seen: list[Activity] = []
+    server.add_observer(seen.append)
+    await server.listen()
+    raw = await connect_raw(server.port)
+    raw.write(b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n")
+    assert (await raw.response())[0] == 403
+    (activity,) = seen
+    assert activity.refusal == Refusal.CONSOLE.label
+    assert "403" in line_of(activity)
+    raw.transport.loseConnection()
+    await raw.lost
+    await server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_request_that_does_not_come_in_is_told_to_observers(
+    log: Log, clean_reactor: None
+) -> None:
+    reactor = Timed()
+    server = ChannelsServer([App("3", KEY, SECRET)])
+    seen: list[Activity] = []
+    server.add_observer(seen.append)
+    await server.listen(reactor=reactor)
+    raw = await connect_raw(server.port)
+    raw.write(b"GET / HT")
+    connections = server._running.site.connections  # type: ignore[union-attr]
+    await until(lambda: any(one.state is State.READING_REQUEST for one in connections))
+    reactor.clock.pump([1] * 31)
+    assert (await raw.response())[0] == 408
+    (activity,) = seen
+    assert activity.refusal == Refusal.SLOW_REQUEST.label
+    assert "did not come in in time" in line_of(activity)
+    raw.transport.loseConnection()
+    await raw.lost
+    await server.stop()
 
 
 @pytest_twisted.ensureDeferred

@@ -57,6 +57,7 @@ ROADS = (
 LISTENERS = ("txpusher/server/_server.py", "txpusher/server/_running.py", "txpusher/_cli/*")
 #: Modules that may import the server; every other one belongs to the client.
 SERVER_SIDE = (
+    "txpusher/_server_options.py",
     "txpusher/server/*",
     "txpusher/testing.py",
     "txpusher/_testing_*.py",

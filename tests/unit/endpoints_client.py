@@ -10,9 +10,8 @@ from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
 
-from .hub_driver import Browser, Driver
+from .hub_driver import WALL, Browser, Driver
 
-WALL = 1_700_000_000.0
 EVENT = {"name": "e", "channels": ["a"], "data": "d"}
 
 

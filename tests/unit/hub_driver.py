@@ -13,6 +13,9 @@ from txpusher.server._core.hub import Hub, Publication
 from txpusher.server._core.outputs import Activity, Close, Notify, Output, Send, Wake
 from txpusher.server._core.state import Connection
 
+#: Seconds since the epoch at which each hub begins.
+WALL = 1_700_000_000.0
+
 
 class Browser:
     """One client: what it was sent, and how it was ended."""
@@ -66,14 +69,16 @@ class Driver:
         self.app = App(
             "3", KEY, SECRET, **{"webhooks": ["http://localhost/"], "webhook_grace": 0, **app}
         )
-        self.hub = Hub([self.app], max_connections)
         self.now = 1000.0
+        self.hub = Hub([self.app], max_connections, epoch=WALL - self.now)
+        self.browsers: list[Browser] = []
         self.notified: list[dict[str, Any]] = []
         self.activities: list[Activity] = []
         self.wakes: list[float] = []
 
     def browser(self, key: str = KEY, protocol: str | None = "7") -> Browser:
         browser = Browser(self)
+        self.browsers.append(browser)
         browser.connection, outputs = self.hub.connect(browser, key, protocol, self.now)
         self.carry_out(outputs)
         return browser

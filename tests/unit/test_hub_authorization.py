@@ -134,4 +134,4 @@ class TestWordsOfRefusals:
         (error,) = browser.got("pusher:error")
         assert error["data"]["code"] == 4009
         assert error["data"]["message"].endswith(f"of {browser.socket_id}::user::{user_data}")
-        assert driver.activities[-2].detail == error["data"]["message"]
+        assert driver.activities[-2].detail == f"4009: {error['data']['message']}"

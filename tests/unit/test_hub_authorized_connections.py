@@ -25,7 +25,7 @@ def test_connection_without_authorization_is_closed_with_4009() -> None:
     }
     assert not driver.state.connections
     assert [a.detail for a in driver.activities if a.kind == "error"] == [
-        "Connection not authorized within timeout"
+        "4009: Connection not authorized within timeout"
     ]
 
 

@@ -12,8 +12,8 @@ from tests.support.credentials import KEY, SECRET
 from txpusher._protocol import signing
 from txpusher.server._core.endpoints import ApiCall, Endpoints
 
-from .endpoints_client import EVENT, WALL, Client
-from .hub_driver import Driver
+from .endpoints_client import EVENT, Client
+from .hub_driver import WALL, Driver
 
 
 @pytest.fixture

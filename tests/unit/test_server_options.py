@@ -25,7 +25,7 @@ from txpusher._server_options import (
     settings_of,
 )
 from txpusher.errors import ConfigurationError
-from txpusher.server import App, ChannelsServer
+from txpusher.server import HOSTED_LIMITS, App, ChannelsServer
 from txpusher.server._plugin import Options
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +99,7 @@ def test_switch_is_not_made_in_the_environment(
         ("TXPUSHER_PORT", "65536", "not a port"),
         ("TXPUSHER_PONG_TIMEOUT", "soon", "not a number"),
         ("TXPUSHER_MAX_CONNECTIONS", "1.5", "not a whole number"),
+        ("TXPUSHER_LIMITS", "none", "not hosted"),
         ("TXPUSHER_DISABLED", "maybe", "neither 1 nor 0"),
         ("TXPUSHER_TROUBLE", "delay", "needs a value"),
         ("TXPUSHER_APP", "id:top-secret", "ID:KEY:SECRET"),
@@ -111,6 +112,12 @@ def test_variable_that_is_malformed_is_named(
     with pytest.raises(ConfigurationError, match=f"{variable}: .*{words}") as caught:
         given()
     assert "top-secret" not in str(caught.value)
+
+
+def test_limits_of_the_hosted_service_are_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert given("--limits", "hosted") == {"limits": HOSTED_LIMITS}
+    monkeypatch.setenv("TXPUSHER_LIMITS", "hosted")
+    assert given() == {"limits": HOSTED_LIMITS}
 
 
 def test_wishes_for_trouble_are_read() -> None:

@@ -15,6 +15,7 @@ from txpusher.errors import ConfigurationError
 from txpusher.server import App, ChannelsServer, WebHookTarget
 from txpusher.server._core.cache import ExpiringCache
 from txpusher.server._core.outputs import Audience
+from txpusher.server._core.refusals import Refusal
 from txpusher.server._limits import LARGE_AUDIENCE
 from txpusher.server._limits import OUTBOX as MAX_BYTES
 from txpusher.server._net.http import ChannelsResource
@@ -161,7 +162,13 @@ def test_importing_the_server_imports_no_reactor() -> None:
 
 
 class Unreachable:
-    """An API that is never asked."""
+    """An API that is never asked, and told of what is refused before."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Refusal, str]] = []
+
+    def refused(self, refusal: Refusal, detail: str) -> None:
+        self.told.append((refusal, detail))
 
     def answer(self, *call: object) -> Any:
         raise AssertionError(call)
@@ -174,9 +181,13 @@ def test_a_request_line_that_is_no_ascii_is_refused(method: bytes, uri: bytes) -
     # Some versions of Twisted do so themselves.
     request = DummyRequest([])
     request.method, request.uri = method, uri
-    body = ChannelsResource(Unreachable(), Resource(), Clock()).render(request)
+    api = Unreachable()
+    body = ChannelsResource(api, Resource(), Clock()).render(request)
     assert request.responseCode == 400
     assert b"percent-escaped" in body
+    assert api.told == [
+        (Refusal.UNESCAPED_URL, "400: the path and the query must be percent-escaped")
+    ]
 
 
 # The outbox

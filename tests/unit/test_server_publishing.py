@@ -15,7 +15,8 @@ from txpusher.server._core.cache import ExpiringCache
 from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
 from txpusher.server._core.hub import Hub
 
-from .endpoints_client import EVENT, WALL, Client
+from .endpoints_client import EVENT, Client
+from .hub_driver import WALL
 
 
 @pytest.fixture

@@ -8,7 +8,16 @@ memory: not for production.  Needs the extra ``txpusher[server]``.
 
 from txpusher.server._app import App, WebHookTarget
 from txpusher.server._core.outputs import Activity
+from txpusher.server._limits import HOSTED_LIMITS, Limits
 from txpusher.server._server import ChannelsServer
 from txpusher.server._service import ChannelsService
 
-__all__ = ["Activity", "App", "ChannelsServer", "ChannelsService", "WebHookTarget"]
+__all__ = [
+    "HOSTED_LIMITS",
+    "Activity",
+    "App",
+    "ChannelsServer",
+    "ChannelsService",
+    "Limits",
+    "WebHookTarget",
+]

@@ -22,6 +22,7 @@ from txpusher._validators import (
     whole_number,
 )
 from txpusher.errors import ConfigurationError
+from txpusher.server._limits import Limits
 
 
 def _check_webhook_url(instance: object, attribute: Any, url: Any) -> None:
@@ -133,6 +134,10 @@ def _webhooks(value: object) -> tuple[WebHookTarget, ...]:
     return tuple(one if isinstance(one, WebHookTarget) else WebHookTarget(one) for one in value)
 
 
+def _or_default_limits(value: Limits | None) -> Limits:
+    return Limits() if value is None else value
+
+
 @attrs.frozen
 class App:
     """
@@ -157,6 +162,9 @@ class App:
     :param authorization_timeout: Seconds in which a client must sign in or subscribe to a
         private or presence channel, lest its connection be closed with 4009; None for any
         time, as the hosted service has it until "Authorized connections" are switched on.
+    :param limits: What the app's clients may use up, such as
+        :data:`txpusher.server.HOSTED_LIMITS`; None for little more than 10 kB of data in an
+        event, and ten client events in a second.
     :param max_connections: The most WebSocket connections at a time, None for
         any number; one more is refused with 4004.
     :param encryption_master_key_base64: The 32 bytes of the master key in base64, with which
@@ -180,6 +188,12 @@ class App:
     pong_timeout: float = attrs.field(default=30.0, kw_only=True, validator=seconds())
     authorization_timeout: float | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(seconds())
+    )
+    limits: Limits = attrs.field(
+        default=None,
+        kw_only=True,
+        converter=_or_default_limits,
+        validator=instance_of(Limits, "a Limits such as HOSTED_LIMITS"),
     )
     max_connections: int | None = attrs.field(
         default=None, kw_only=True, validator=attrs.validators.optional(whole_number(1))

@@ -6,6 +6,12 @@ lower the bound in one place.  What one app may set for itself is in
 :class:`~txpusher.server.App`.
 """
 
+from __future__ import annotations
+
+import attrs
+
+from txpusher._validators import whole_number
+
 # The HTTP API: what a client library sends.
 # Source: "HTTP API reference" in the Pusher Channels documentation.
 
@@ -18,7 +24,7 @@ REQUEST_BODY = 1024 * 1024
 QUERY_PARAMETERS = 100
 #: Events in one batch, by the documentation.
 BATCH_EVENTS = 10
-#: Bytes of the data of one event, as UTF-8, by the documentation.
+#: Bytes of the data of one event, as UTF-8, by the documentation; an app may have another.
 EVENT_DATA = 10_240
 #: Characters of an idempotency key.  A UUID has 36.
 IDEMPOTENCY_KEY = 255
@@ -49,7 +55,7 @@ WAITING_TO_SEND = 1024 * 1024
 #: to what it sends would have to wait too.
 WAITING_TO_READ_ON = 65536
 #: Client events that one connection may send in any second, by the documentation
-#: ("Client events").
+#: ("Client events"); an app may have another.
 CLIENT_EVENTS_PER_SECOND = 10
 #: User ids on the watchlist of a user, by the documentation ("Watchlist events").
 WATCHLIST = 100
@@ -119,3 +125,55 @@ WEBHOOK_GIVE_UP = 300.0
 #: Seconds before the first repetition of a failed request, and the most between two.
 WEBHOOK_FIRST_DELAY = 0.5
 WEBHOOK_LONGEST_DELAY = 30.0
+
+# The limits of an app.
+
+
+def _limit(default: int | None = None) -> int | None:
+    check = attrs.validators.optional(whole_number(1, "limits"))
+    limit: int | None = attrs.field(default=default, kw_only=True, validator=check)
+    return limit
+
+
+@attrs.frozen
+class Limits:
+    """
+    What the clients of one app may use up; None for any number.
+
+    Without arguments: the limits that every app has at first.
+
+    :param presence_members: The members of a presence channel.
+    :param presence_user_id_length: The characters of a member's user_id.
+    :param user_info_bytes: The bytes of a member's user_info, as compact JSON in UTF-8.
+    :param channel_name_length: The characters of the name of a channel; 200 without a limit.
+    :param payload_bytes: The bytes of the data of one event, as UTF-8; without a limit what
+        fits into a request of 1 MiB, or into a message of 100 kB.
+    :param client_events_per_second: The client events of one connection in any second.
+    :param messages_per_second: The events that the app publishes over the HTTP API in one
+        second, each channel counted.  One more is answered with 429.
+    :param messages_per_day: The messages of the app from 00:00 to 23:59 UTC, counted as the
+        hosted service counts them: calls of the HTTP API, deliveries, client events, members
+        who come or go, webhooks.  Beyond, events are answered with 403.
+    :raises ConfigurationError: A limit is neither None nor a whole number above 0.
+    """
+
+    presence_members: int | None = _limit()
+    presence_user_id_length: int | None = _limit()
+    user_info_bytes: int | None = _limit()
+    channel_name_length: int | None = _limit()
+    payload_bytes: int | None = _limit(EVENT_DATA)
+    client_events_per_second: int | None = _limit(CLIENT_EVENTS_PER_SECOND)
+    messages_per_second: int | None = _limit()
+    messages_per_day: int | None = _limit()
+
+
+#: The limits of the hosted service, messages a day as in its free plan.  Sources: "Presence
+#: channels", "Channels", "Client events" in the documentation, and the list of plans.  The
+#: hosted service names no number of messages in a second.
+HOSTED_LIMITS = Limits(
+    presence_members=100,
+    presence_user_id_length=128,
+    user_info_bytes=1024,
+    channel_name_length=164,
+    messages_per_day=200_000,
+)

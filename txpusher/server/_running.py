@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -23,6 +24,7 @@ from txpusher.server._console.resource import Console
 from txpusher.server._core.endpoints import ApiCall, Endpoints, Response, below
 from txpusher.server._core.hub import Hub
 from txpusher.server._core.outputs import Activity, Close, Notify, Output, Peer, Send, Wake
+from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import Connection
 from txpusher.server._core.trouble import NO_MISHAP, Trouble, mishap_of
 from txpusher.server._net.http import ChannelsResource, ChannelsSite
@@ -61,7 +63,8 @@ class Running:
         console: frozenset[str] | None = None,
     ) -> None:
         apps = tuple(apps)
-        self._hub = Hub(apps, max_connections, trouble)
+        epoch = clock() - reactor.seconds()
+        self._hub = Hub(apps, max_connections, trouble, epoch=epoch)
         self._endpoints = Endpoints(self._hub)
         self._path_prefix = path_prefix
         self._trouble = trouble
@@ -74,7 +77,7 @@ class Running:
         self._console = None if console is None else self._make_console(apps, console)
         websocket = WebSocketResource(self, path_prefix.encode("ascii"))
         resource = ChannelsResource(self, websocket, reactor, self._console)
-        self.site = ChannelsSite(resource, reactor, self._refused)
+        self.site = ChannelsSite(resource, reactor, self.refused)
         self._listening: Any = None
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = reactor
@@ -85,7 +88,8 @@ class Running:
         feed = Feed(self._clock, desk.open_sealed)
         self._observers.append(feed)
         guard, prefix = Guard(hosts), self._path_prefix
-        return Console(feed, desk, guard, self._reactor, self._refused, prefix)
+        refused = partial(self.refused, Refusal.CONSOLE)
+        return Console(feed, desk, guard, self._reactor, refused, prefix)
 
     def report(self, activity: Activity) -> None:
         """Tell whoever watches the server of *activity*."""
@@ -148,16 +152,17 @@ class Running:
         self.carry_out(outputs)
         return connection
 
-    def refuse(self, peer: Peer, code: int, reason: str) -> None:
+    def refuse(self, peer: Peer, refusal: Refusal, reason: str) -> None:
         """Refuse a WebSocket that has just been opened."""
-        self.carry_out(self._hub.refuse(peer, code, reason))
+        self.carry_out(self._hub.refuse(peer, refusal, reason))
 
     def refused_handshake(self, problem: str) -> None:
         """Report that a request for a WebSocket is no handshake."""
-        self._refused(f"no WebSocket handshake: {problem}")
+        self.refused(Refusal.NO_HANDSHAKE, f"no WebSocket handshake: {problem}")
 
-    def _refused(self, detail: str) -> None:
-        self.report(Activity("refused", "", detail=detail))
+    def refused(self, refusal: Refusal, detail: str) -> None:
+        """Report that a request was refused that names no app."""
+        self.report(Activity("refused", "", detail=detail, refusal=refusal.label))
 
     def seen(self, connection: Connection) -> None:
         """Note that a client has sent something."""
@@ -171,17 +176,11 @@ class Running:
         """Forget a client that is gone."""
         self.carry_out(self._hub.disconnect(connection, self.now()))
 
-    def too_slow(self, connection: Connection | None) -> None:
-        """Report that a connection is cut off, because its client does not read."""
-        if connection is not None:
-            self.report(
-                Activity(
-                    "error",
-                    connection.state.app.id,
-                    connection.socket_id,
-                    detail="the client does not read: its connection is aborted",
-                )
-            )
+    def broke_off(
+        self, connection: Connection, refusal: Refusal, reason: str, code: int | None
+    ) -> None:
+        """Report that the server ends a connection, because of what its client has done."""
+        self.report(self._hub.broke_off(connection, refusal, reason, code))
 
     def close_all(self, code: int) -> int:
         """Close every WebSocket with *code*, and return how many there were."""

@@ -13,11 +13,11 @@ import attrs
 
 from txpusher._protocol.names import check_event_name
 from txpusher.errors import InvalidRequestError
-from txpusher.server import _limits as limits
 from txpusher.server._core import messages
 from txpusher.server._core.json import dumps
-from txpusher.server._core.messages import CLIENT_EVENT_REJECTED, MessageError
+from txpusher.server._core.messages import MessageError
 from txpusher.server._core.outputs import Activity, Notify, Output, Send
+from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import Channel, Connection, needs_auth
 
 
@@ -45,17 +45,17 @@ def client_event(
         event = _checked(connection, channel, message, now)
     except _RejectedError as rejected:
         raise MessageError(
+            rejected.refusal,
             f"Client event rejected - {rejected}",
-            rejected.code,
             None if channel is None else channel.name,
         ) from None
-    _deliver(connection, event, out)
+    _deliver(connection, event, now, out)
 
 
 class _RejectedError(Exception):
-    def __init__(self, reason: str, code: int | None = CLIENT_EVENT_REJECTED) -> None:
+    def __init__(self, refusal: Refusal, reason: str) -> None:
         super().__init__(reason)
-        self.code = code
+        self.refusal = refusal
 
 
 def _checked(
@@ -66,34 +66,52 @@ def _checked(
 
     :raises _RejectedError: The connection may not send the event.
     """
-    if not connection.state.app.client_events:
-        raise _RejectedError("client events are switched off for this app")
+    state = connection.state
+    limits = state.app.limits
+    if not state.app.client_events:
+        raise _RejectedError(
+            Refusal.CLIENT_EVENTS_OFF, "client events are switched off for this app"
+        )
     if channel is None:
-        raise _RejectedError("the connection is not subscribed to the channel", None)
+        raise _RejectedError(
+            Refusal.NOT_SUBSCRIBED, "the connection is not subscribed to the channel"
+        )
     if not needs_auth(channel.name):
-        raise _RejectedError("only private and presence channels take them", None)
+        raise _RejectedError(
+            Refusal.PUBLIC_CHANNEL, "only private and presence channels take them"
+        )
     try:
         name = check_event_name(message["event"])
     except InvalidRequestError as error:
-        raise _RejectedError(str(error)) from None
+        raise _RejectedError(Refusal.CLIENT_EVENT_NAME, str(error)) from None
     if not connection.may_send_client_event(now):
-        raise _RejectedError(f"over {limits.CLIENT_EVENTS_PER_SECOND} in a second")
+        raise _RejectedError(
+            Refusal.CLIENT_EVENT_RATE, f"over {limits.client_events_per_second} in a second"
+        )
+    problem = state.usage.problem_today(now)
+    if problem is not None:
+        raise _RejectedError(Refusal.CLIENT_EVENT_QUOTA, problem)
     value = message.get("data")
     data = value if isinstance(value, str) else dumps(value)
     size = len(data.encode("utf-8", "surrogatepass"))
-    if size > limits.EVENT_DATA:
+    if limits.payload_bytes is not None and size > limits.payload_bytes:
         raise _RejectedError(
-            f"data must be at most {limits.EVENT_DATA} bytes of UTF-8, not {size}"
+            Refusal.LARGE_CLIENT_EVENT,
+            f"data must be at most {limits.payload_bytes} bytes of UTF-8, not {size}",
         )
     member = channel.subscribers[connection]
     return _ClientEvent(channel, name, data, member.user_id if member else None)
 
 
-def _deliver(connection: Connection, event: _ClientEvent, out: list[Output]) -> None:
+def _deliver(
+    connection: Connection, event: _ClientEvent, now: float, out: list[Output]
+) -> None:
     app = connection.state.app
     channel = event.channel
     message = messages.channel_event(channel.name, event.name, event.data, event.user_id)
-    out.append(Send(channel.audience(but=connection), message))
+    audience = channel.audience(but=connection)
+    out.append(Send(audience, message))
+    connection.state.usage.count(1 + len(audience), now)
     out.append(
         Activity(
             "client_event",

@@ -7,7 +7,7 @@ Source: "HTTP API reference" in the Pusher Channels documentation.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, AnyStr
 from urllib.parse import parse_qsl, unquote
 
@@ -19,6 +19,7 @@ from txpusher.server import _limits as limits
 from txpusher.server._core.cache import ExpiringCache
 from txpusher.server._core.hub import Hub
 from txpusher.server._core.outputs import Activity, Output
+from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.requests import (
     HTTPRefusedError,
     Trigger,
@@ -122,12 +123,14 @@ class Endpoints:
         """Return the response to *call*, and the outputs to carry out before it is sent."""
         out: list[Output] = []
         try:
-            response = self._answer(call, out)
-        except HTTPRefusedError as refused:
-            response = _plain(refused.status, str(refused))
+            return self._answer(call, out), out
+        except HTTPRefusedError as error:
+            refused = error
         except InvalidRequestError as error:
-            response = _plain(400, str(error))
-        return response, out if response.status == 200 else [self._refused(call, response)]
+            refused = HTTPRefusedError(Refusal.NAME, str(error))
+        body = f"{refused}\n".encode("utf-8", "replace")
+        response = Response(refused.refusal.code or 500, body, refused.headers)
+        return response, [self._refused(call, response, refused.refusal)]
 
     def app_id_in(self, path: str) -> str:
         """Return the id of the app that a path names, empty where there is no such app."""
@@ -136,7 +139,7 @@ class Endpoints:
         state = self._hub.app(parts[2]) if parts[:2] == ["", "apps"] and parts[2:] else None
         return "" if state is None else state.app.id
 
-    def _refused(self, call: ApiCall, response: Response) -> Activity:
+    def _refused(self, call: ApiCall, response: Response, refusal: Refusal) -> Activity:
         text = response.body.decode("utf-8").strip()
         first_line = text.partition("\n")[0]
         return Activity(
@@ -145,6 +148,7 @@ class Endpoints:
             detail=f"{call.method} {call.path}: {response.status} {first_line}",
             explanation=text,
             headers=None if call.headers is None else call.headers(),
+            refusal=refusal.label,
         )
 
     def _answer(self, call: ApiCall, out: list[Output]) -> Response:
@@ -152,28 +156,32 @@ class Endpoints:
             # For whoever waits until the server is there, or checks its health.
             return Response(200, b'{"ok":true}')
         if call.path.startswith("/app/"):
-            return attrs.evolve(_plain(426, _NO_UPGRADE), headers={"Upgrade": "websocket"})
+            raise HTTPRefusedError(Refusal.NO_UPGRADE, _NO_UPGRADE, Upgrade="websocket")
         app_id, segments = _split(call.path)
         found = self._find(segments)
         if found is None:
-            raise HTTPRefusedError(404, "there is no such path")
+            raise HTTPRefusedError(Refusal.NO_SUCH_PATH, "there is no such path")
         method, endpoint = found
         if call.method != method:
-            return attrs.evolve(
-                _plain(405, f"this path takes {method} alone"), headers={"Allow": method}
+            raise HTTPRefusedError(
+                Refusal.WRONG_METHOD, f"this path takes {method} alone", Allow=method
             )
         state = self._hub.app(app_id)
         if state is None:
-            raise HTTPRefusedError(404, "there is no app with this id on this server")
+            raise HTTPRefusedError(
+                Refusal.NO_SUCH_APP, "there is no app with this id on this server"
+            )
         params = _params(call.query)
         authenticate(state.app, call.method, call.path, params, call.body, call.unix_time)
         if not state.app.enabled:
-            raise HTTPRefusedError(403, "the app is disabled")
+            raise HTTPRefusedError(Refusal.DISABLED, "the app is disabled")
         key = self._idempotency_key(state, call)
         if key is not None:
             first = self._replies.get(key, call.now)
             if first is not None:
                 return first
+        if method == "GET":
+            state.usage.count(1, call.now)
         value = endpoint(_AuthenticCall(state, segments, params, call, out))
         # Names may hold what UTF-8 cannot express: escaped, all is well.
         body = b"{}" if not value else json.dumps(value, separators=(",", ":")).encode("ascii")
@@ -192,7 +200,8 @@ class Endpoints:
             return None
         if not 0 < len(key) <= limits.IDEMPOTENCY_KEY:
             raise HTTPRefusedError(
-                400, f"X-Idempotency-Key must be 1 to {limits.IDEMPOTENCY_KEY} characters"
+                Refusal.IDEMPOTENCY_KEY,
+                f"X-Idempotency-Key must be 1 to {limits.IDEMPOTENCY_KEY} characters",
             )
         # The id of an app has no space, so that no two apps share a key.
         return f"{state.app.id} {key}"
@@ -200,7 +209,8 @@ class Endpoints:
     # Events
 
     def _events(self, call: _AuthenticCall) -> Any:
-        trigger = parse_event(json_body(call.request.body))
+        trigger = parse_event(json_body(call.request.body), call.state.app.limits)
+        self._count(call, [trigger])
         call.out.extend(self._hub.publish(call.state, [trigger.publication], call.request.now))
         if not trigger.info:
             return {}
@@ -210,13 +220,32 @@ class Endpoints:
         }
 
     def _batch_events(self, call: _AuthenticCall) -> Any:
-        batch = parse_batch(json_body(call.request.body))
+        batch = parse_batch(json_body(call.request.body), call.state.app.limits)
+        self._count(call, batch)
         call.out.extend(
             self._hub.publish(call.state, [one.publication for one in batch], call.request.now)
         )
         if not any(one.info for one in batch):
             return {}
         return {"batch": [_batch_info(call.state, one) for one in batch]}
+
+    def _count(self, call: _AuthenticCall, triggers: Iterable[Trigger]) -> None:
+        """
+        Count events, each of its channels, and what is asked about them.
+
+        :raises HTTPRefusedError: The app is over its quota.
+        """
+        usage, now = call.state.usage, call.request.now
+        problem = usage.problem_today(now)
+        if problem is not None:
+            raise HTTPRefusedError(Refusal.OVER_QUOTA, problem)
+        published = sum(len(one.publication.channels) for one in triggers)
+        problem = usage.problem_this_second(published, now)
+        if problem is not None:
+            raise HTTPRefusedError(Refusal.OVER_RATE, problem, Retry_After="1")
+        # Each attribute that is asked for counts as a message more ("HTTP API reference").
+        asked = sum(len(one.publication.channels) * len(one.info) for one in triggers)
+        usage.count(published + asked, now)
 
     # Channels
 
@@ -227,7 +256,7 @@ class Endpoints:
         prefix = call.params.get("filter_by_prefix", "")
         if "user_count" in info and not is_presence(prefix):
             raise HTTPRefusedError(
-                400, "user_count needs a filter_by_prefix that begins with presence-"
+                Refusal.INFO, "user_count needs a filter_by_prefix that begins with presence-"
             )
         return {
             "channels": {
@@ -245,7 +274,9 @@ class Endpoints:
             [name],
         )
         if "cache" in info and not is_cache(name):
-            raise HTTPRefusedError(400, "cache is an attribute of cache channels alone")
+            raise HTTPRefusedError(
+                Refusal.INFO, "cache is an attribute of cache channels alone"
+            )
         value = {"occupied": name in call.state.channels, **_attributes(call.state, name, info)}
         cached = call.state.cache.get(name, call.request.now) if "cache" in info else None
         if cached is not None:
@@ -256,7 +287,7 @@ class Endpoints:
     def _channel_users(self, call: _AuthenticCall) -> Any:
         name = check_target(call.path[1])
         if not is_presence(name):
-            raise HTTPRefusedError(400, "only presence channels have users")
+            raise HTTPRefusedError(Refusal.NO_USERS, "only presence channels have users")
         channel = call.state.channels.get(name)
         ids = [] if channel is None or channel.members is None else channel.members.ids()
         return {"users": [{"id": user_id} for user_id in ids]}
@@ -285,10 +316,6 @@ def _batch_info(state: AppState, trigger: Trigger) -> dict[str, Any]:
     return _attributes(state, trigger.publication.channels[0], trigger.info)
 
 
-def _plain(status: int, text: str) -> Response:
-    return Response(status, f"{text}\n".encode("utf-8", "replace"))
-
-
 def below(prefix: AnyStr, path: AnyStr) -> AnyStr:
     """
     Return *path* without *prefix*, be it there or stripped by a proxy.
@@ -308,9 +335,11 @@ def _split(path: str) -> tuple[str, list[str]]:
     try:
         parts = [unquote(part, errors="strict") for part in parts]
     except UnicodeDecodeError:
-        raise HTTPRefusedError(400, "the path must be UTF-8, percent-escaped") from None
+        raise HTTPRefusedError(
+            Refusal.UNESCAPED_URL, "the path must be UTF-8, percent-escaped"
+        ) from None
     if len(parts) < 4 or parts[:2] != ["", "apps"]:
-        raise HTTPRefusedError(404, "there is no such path")
+        raise HTTPRefusedError(Refusal.NO_SUCH_PATH, "there is no such path")
     return parts[2], parts[3:]
 
 
@@ -324,7 +353,7 @@ def _params(query: str) -> dict[str, str]:
         )
     except ValueError:
         raise HTTPRefusedError(
-            400,
+            Refusal.UNESCAPED_URL,
             f"the query must be up to {limits.QUERY_PARAMETERS} parameters in UTF-8, "
             "percent-escaped",
         ) from None

@@ -21,8 +21,9 @@ from txpusher.server._core import messages
 from txpusher.server._core.cache import CachedEvent, ExpiringCache
 from txpusher.server._core.client_events import client_event
 from txpusher.server._core.json import load_object
-from txpusher.server._core.messages import CloseCode, CloseWithError, MessageError
+from txpusher.server._core.messages import CloseWithError, MessageError
 from txpusher.server._core.outputs import Activity, Audience, Close, Output, Peer, Send, Wake
+from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import AppState, Connection, is_cache
 from txpusher.server._core.subscriptions import (
     leave,
@@ -53,6 +54,8 @@ class Hub:
     :param max_connections: The most connections of all apps together, None for
         any number; one more is refused with 4100.
     :param trouble: What the server does wrong on request, None for nothing.
+    :param epoch: What to add to ``now`` for the seconds since the epoch: messages are counted
+        by the day.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class Hub:
         apps: Iterable[App],
         max_connections: int | None = None,
         trouble: Trouble | None = None,
+        *,
+        epoch: float = 0.0,
     ) -> None:
         trouble = Trouble() if trouble is None else trouble
         self._apps = {
             app.id: AppState(
-                app, ExpiringCache[CachedEvent](limits.CACHED_EVENT_LIFETIME), trouble
+                app, ExpiringCache[CachedEvent](limits.CACHED_EVENT_LIFETIME), trouble, epoch
             )
             for app in apps
         }
@@ -94,8 +99,8 @@ class Hub:
         state = self._by_key.get(key)
         refusal = self._refusal(state, protocol)
         if refusal is not None or state is None or protocol is None:
-            code, reason = refusal or (CloseCode.UNKNOWN_APP, "")
-            return None, self.refuse(peer, code, reason, state.app.id if state else "")
+            why, reason = refusal or (Refusal.UNKNOWN_APP, "")
+            return None, self.refuse(peer, why, reason, state.app.id if state else "")
         self._last_socket += 1
         socket_id = f"{secrets.randbelow(10**9)}.{self._last_socket}"
         connection = Connection(peer, state, socket_id, int(protocol), now)
@@ -111,31 +116,36 @@ class Hub:
             out.append(Wake(state.unauthorized[connection]))
         return connection, out
 
-    def refuse(self, peer: Peer, code: int, reason: str, app_id: str = "") -> list[Output]:
+    def refuse(
+        self, peer: Peer, refusal: Refusal, reason: str, app_id: str = ""
+    ) -> list[Output]:
         """Refuse a client that has connected: send a ``pusher:error``, then close."""
+        code = refusal.code or 0
         return [
             Send(Audience([peer]), messages.error(code, reason)),
             Close(peer, code, reason),
-            Activity("refused", app_id, detail=f"{code}: {reason}"),
+            Activity("refused", app_id, detail=f"{code}: {reason}", refusal=refusal.label),
         ]
 
-    def _refusal(self, state: AppState | None, protocol: str | None) -> tuple[int, str] | None:
+    def _refusal(
+        self, state: AppState | None, protocol: str | None
+    ) -> tuple[Refusal, str] | None:
         if state is None:
-            return CloseCode.UNKNOWN_APP, "there is no app with this key on this server"
+            return Refusal.UNKNOWN_APP, "there is no app with this key on this server"
         if not state.app.enabled:
-            return CloseCode.APP_DISABLED, "the app is disabled"
+            return Refusal.APP_DISABLED, "the app is disabled"
         if protocol is None:
-            return CloseCode.NO_PROTOCOL, "the query must have protocol=7"
+            return Refusal.NO_PROTOCOL, "the query must have protocol=7"
         if not (protocol.isascii() and protocol.isdigit()):
-            return CloseCode.INVALID_VERSION, "protocol must be a number, such as 7"
+            return Refusal.INVALID_PROTOCOL, "protocol must be a number, such as 7"
         if protocol not in ("4", "5", "6", "7"):
-            return CloseCode.UNSUPPORTED_PROTOCOL, "protocol must be 4, 5, 6 or 7"
+            return Refusal.UNSUPPORTED_PROTOCOL, "protocol must be 4, 5, 6 or 7"
         most = state.app.max_connections
         if most is not None and len(state.connections) >= most:
-            return CloseCode.OVER_QUOTA, f"the app has {most} connections already"
+            return Refusal.APP_FULL, f"the app has {most} connections already"
         most = self._max_connections
         if most is not None and len(self._connections) >= most:
-            return CloseCode.OVER_CAPACITY, f"the server has {most} connections already"
+            return Refusal.SERVER_FULL, f"the server has {most} connections already"
         return None
 
     def disconnect(self, connection: Connection, now: float) -> list[Output]:
@@ -155,24 +165,43 @@ class Hub:
         return out
 
     def _end(
-        self, connection: Connection, code: int, reason: str, now: float, *, tell: bool
+        self,
+        connection: Connection,
+        refusal: Refusal,
+        reason: str,
+        now: float,
+        *,
+        tell: bool = True,
     ) -> list[Output]:
         """
         End a connection.
 
         :param tell: Whether to send a ``pusher:error`` first.
         """
-        out: list[Output] = []
+        code = refusal.code or 0
+        out: list[Output] = [self.broke_off(connection, refusal, reason)]
         if tell:
             me = Audience([connection.peer])
             out.append(Send(me, messages.error(code, reason)))
         return [*out, Close(connection.peer, code, reason), *self.disconnect(connection, now)]
 
+    def broke_off(
+        self, connection: Connection, refusal: Refusal, reason: str, code: int | None = None
+    ) -> Activity:
+        """
+        Return what to report where the server ends a connection of its own accord.
+
+        :param code: The close code, where that is another than the refusal's.
+        """
+        code = refusal.code if code is None else code
+        detail = reason if code is None else f"{code}: {reason}"
+        return self._error_activity(connection, refusal, detail)
+
     def shutdown(self, now: float) -> list[Output]:
         """End every connection with 1001, which makes clients come back after a while."""
         everyone = list(self._connections)
         reason = "the server is shutting down"
-        out: list[Output] = [Close(c.peer, CloseCode.GOING_AWAY, reason) for c in everyone]
+        out: list[Output] = [Close(c.peer, messages.GOING_AWAY, reason) for c in everyone]
         for connection in everyone:
             # Nobody is left to be told who went.
             out += [o for o in self.disconnect(connection, now) if isinstance(o, Activity)]
@@ -188,7 +217,7 @@ class Hub:
         reason = "the server closes all connections on request"
         out: list[Output] = []
         for connection in everyone:
-            if 4000 <= code <= 4299:
+            if 4000 <= code <= 4299 or connection.is_told_first:
                 out.append(Send(Audience([connection.peer]), messages.error(code, reason)))
             out.append(Close(connection.peer, code, reason))
         for connection in everyone:
@@ -208,14 +237,14 @@ class Hub:
         for connection in list(self._connections):
             if connection.silent_for_too_long(now):
                 reason = f"no pong within {connection.state.app.pong_timeout:g} seconds"
-                # Before version 6 of the protocol an error comes before each close.
-                old = connection.protocol < 6
-                out += self._end(connection, CloseCode.NO_PONG, reason, now, tell=old)
+                out += self._end(
+                    connection, Refusal.NO_PONG, reason, now, tell=connection.is_told_first
+                )
             elif connection.ping_due(now):
                 out.append(Send(Audience([connection.peer]), messages.PING))
         for state in self._apps.values():
             state.cache.forget(now)
-            send_due_counts(state, out)
+            send_due_counts(state, now, out)
         return out
 
     def due(self, now: float) -> list[Output]:
@@ -233,8 +262,7 @@ class Hub:
         late = [one for one, moment in state.unauthorized.items() if moment <= now]
         for connection in late:
             reason = "Connection not authorized within timeout"
-            out.append(self._error_activity(connection, reason))
-            out += self._end(connection, CloseCode.UNAUTHORIZED, reason, now, tell=True)
+            out += self._end(connection, Refusal.NOT_AUTHORIZED, reason, now)
 
     # Messages
 
@@ -248,24 +276,35 @@ class Hub:
         except MessageError as error:
             me = Audience([connection.peer])
             out += [Send(me, answer) for answer in error.answers]
-            out.append(self._error_activity(connection, str(error)))
+            out.append(self._error_activity(connection, error.refusal, str(error)))
         except CloseWithError as error:
-            reason = str(error)
-            out.append(self._error_activity(connection, reason))
-            out += self._end(connection, error.code, reason, now, tell=True)
+            out += self._end(connection, error.refusal, str(error), now)
         return out
 
-    def _error_activity(self, connection: Connection, detail: str) -> Activity:
-        return Activity("error", connection.state.app.id, connection.socket_id, detail=detail)
+    def _error_activity(
+        self, connection: Connection, refusal: Refusal, detail: str
+    ) -> Activity:
+        return Activity(
+            "error",
+            connection.state.app.id,
+            connection.socket_id,
+            detail=detail,
+            refusal=refusal.label,
+        )
 
     def _handle(self, connection: Connection, text: str, now: float, out: list[Output]) -> None:
         try:
             message = load_object(text)
         except ValueError as error:
-            raise MessageError(f"a message must be a JSON object: {error}") from None
+            raise MessageError(
+                Refusal.MESSAGE, f"a message must be a JSON object: {error}"
+            ) from None
         event = message.get("event")
         if not isinstance(event, str):
-            raise MessageError('a message must have the name of an event in its field "event"')
+            raise MessageError(
+                Refusal.MESSAGE,
+                'a message must have the name of an event in its field "event"',
+            )
         if event.startswith("client-"):
             client_event(connection, message, now, out)
         elif event == "pusher:ping":
@@ -280,8 +319,9 @@ class Hub:
             sign_in(connection, _data(message), out)
         else:
             raise MessageError(
+                Refusal.UNKNOWN_EVENT,
                 "a client may send pusher: events of the protocol and client- events, "
-                f"not {short_repr(event)}"
+                f"not {short_repr(event)}",
             )
 
     # The HTTP API
@@ -305,7 +345,9 @@ class Hub:
                         cached = CachedEvent(publication.data, message)
                         state.cache.set(name, cached, cached.size, now)
                     if channel is not None:
-                        out.append(Send(channel.audience(left_out), message))
+                        audience = channel.audience(left_out)
+                        out.append(Send(audience, message))
+                        state.usage.count(len(audience), now)
                 out.append(
                     Activity(
                         "event",
@@ -323,7 +365,7 @@ class Hub:
         out: list[Output] = []
         reason = "the app has ended the connections of this user"
         for connection in list(state.users.get(user_id, ())):
-            out += self._end(connection, CloseCode.UNAUTHORIZED, reason, now, tell=True)
+            out += self._end(connection, Refusal.TERMINATED, reason, now)
         return out
 
     def end_connection(self, app_id: str, socket_id: str, now: float) -> list[Output]:
@@ -333,7 +375,7 @@ class Hub:
         if connection is None:
             return []
         reason = "the app has ended the connection"
-        return self._end(connection, CloseCode.UNAUTHORIZED, reason, now, tell=True)
+        return self._end(connection, Refusal.TERMINATED, reason, now)
 
 
 def _data(message: dict[str, Any]) -> dict[str, Any]:
@@ -343,7 +385,9 @@ def _data(message: dict[str, Any]) -> dict[str, Any]:
         try:
             return load_object(data)
         except ValueError as error:
-            raise MessageError(f"data must be a JSON object: {error}") from None
+            raise MessageError(
+                Refusal.MESSAGE, f"data must be a JSON object: {error}"
+            ) from None
     if not isinstance(data, dict):
-        raise MessageError("data must be a JSON object")
+        raise MessageError(Refusal.MESSAGE, "data must be a JSON object")
     return data

@@ -11,39 +11,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from txpusher.server._core.json import dump_bytes, dumps
+from txpusher.server._core.refusals import Refusal
 
 PING = dump_bytes({"event": "pusher:ping", "data": "{}"})
 PONG = dump_bytes({"event": "pusher:pong", "data": "{}"})
 
 
-class CloseCode:
-    """
-    The codes with which the server ends a connection.
-
-    The range tells a client whether to come back: with 4000-4099 it does not, with
-    4100-4199 after a while, with 4200-4299 at once.
-    """
-
-    #: WebSocket's own code for a server that stops.  pusher-js comes back after a
-    #: second; with a code that asks it to come back at once it may find the port still
-    #: closed, and then waits for 15 seconds.
-    GOING_AWAY = 1001
-    UNKNOWN_APP = 4001
-    APP_DISABLED = 4003
-    OVER_QUOTA = 4004
-    NO_SUCH_PATH = 4005
-    INVALID_VERSION = 4006
-    UNSUPPORTED_PROTOCOL = 4007
-    NO_PROTOCOL = 4008
-    UNAUTHORIZED = 4009
-    OVER_CAPACITY = 4100
-    NO_PONG = 4201
-
-
-#: The code of a ``pusher:error`` that rejects a client event.
-CLIENT_EVENT_REJECTED = 4301
-#: The code of a ``pusher:error`` that rejects a watchlist; the sign-in holds.
-WATCHLIST_REJECTED = 4302
+#: WebSocket's own code for a server that stops.  pusher-js comes back after a second; with a
+#: code that asks it to come back at once it may find the port still closed, and then waits for
+#: 15 seconds.
+GOING_AWAY = 1001
 
 
 # Messages
@@ -121,24 +98,34 @@ class MessageError(Exception):
     """
     A client's message cannot be acted on; the connection goes on.
 
+    :ivar refusal: What is refused.
     :ivar answers: The messages that tell the client so.
     """
 
-    def __init__(self, message: str, code: int | None = None, channel: str | None = None):
+    def __init__(self, refusal: Refusal, message: str, channel: str | None = None) -> None:
         super().__init__(message)
-        self.answers = [error(code, message, channel)]
+        self.refusal = refusal
+        self.answers = [error(refusal.code, message, channel)]
 
 
 class SubscriptionRefusedError(MessageError):
     """A subscription is refused; the connection goes on."""
 
-    def __init__(self, channel: str, kind: str, message: str, status: int):
-        super().__init__(message)
+    def __init__(
+        self,
+        refusal: Refusal,
+        channel: str,
+        message: str,
+        kind: str = "AuthError",
+        status: int = 401,
+    ) -> None:
+        super().__init__(refusal, message, channel)
         # soketi sends the first, which pusher-js passes on to the channel.  The hosted
         # service sends the second, which is an error of the connection for pusher-js.
+        text = f"Subscription to channel {channel} refused: {message}"
         self.answers = [
             subscription_error(channel, kind, message, status),
-            error(None, f"Subscription to channel {channel} refused: {message}", channel),
+            error(refusal.code, text, channel),
         ]
 
 
@@ -146,9 +133,9 @@ class CloseWithError(Exception):
     """
     A client's message ends its connection.
 
-    :ivar code: The close code.
+    :ivar refusal: What is refused; it has the close code.
     """
 
-    def __init__(self, code: int, message: str):
+    def __init__(self, refusal: Refusal, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.refusal = refusal

@@ -90,6 +90,8 @@ class Activity:
     :ivar data: The event's data, the text on the wire.
     :ivar user_id: The user of a presence channel or a sign-in.
     :ivar detail: A sentence for people; it holds no secret and no signature.
+    :ivar refusal: For programs, what was refused, such as ``"unknown_app"`` or
+        ``"auth_signature"``; None where nothing was.
     :ivar explanation: Of a request that was refused, all that the answer says, the text that
         had to be signed among it; it holds no secret and no signature either.
     :ivar headers: The headers of a request that was refused, without what they hold of secrets.
@@ -103,6 +105,7 @@ class Activity:
     data: str | None = None
     user_id: str | None = None
     detail: str | None = None
+    refusal: str | None = None
     explanation: str | None = None
     headers: tuple[tuple[str, str], ...] | None = attrs.field(default=None, repr=False)
 

@@ -27,30 +27,25 @@ from txpusher.server import _limits as limits
 from txpusher.server._app import App
 from txpusher.server._core.hub import Publication
 from txpusher.server._core.json import load_object
-from txpusher.server._core.state import is_presence
+from txpusher.server._core.refusals import Refusal
+from txpusher.server._core.state import is_presence, is_user_channel
+from txpusher.server._limits import Limits
 
 
 class HTTPRefusedError(Exception):
     """
     A request is answered with an error, which the message explains.
 
-    :ivar status: The HTTP status of the answer.
+    The message says what to look at; it holds neither a secret nor a signature.
+
+    :ivar refusal: What is refused; its code is the HTTP status of the answer.
+    :ivar headers: What other headers the answer has.
     """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, refusal: Refusal, message: str, **headers: str) -> None:
         super().__init__(message)
-        self.status = status
-
-
-class UnauthenticatedError(HTTPRefusedError):
-    """
-    A request is not authentic: 401.
-
-    The message says what to look at; it holds neither the secret nor a signature.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(401, message)
+        self.refusal = refusal
+        self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
 
 # The signature
@@ -65,36 +60,42 @@ def authenticate(
     :param path: The path as it was sent, escapes included.
     :param params: The query's parameters, names in lower case, values unescaped.
     :param unix_time: The server's clock, in seconds since the epoch.
-    :raises UnauthenticatedError: The request is not authentic; the message says why.
+    :raises HTTPRefusedError: The request is not authentic; the message says why.
     """
     for name in ("auth_key", "auth_version", "auth_timestamp", "auth_signature"):
         if not params.get(name):
-            raise UnauthenticatedError(f"{name} is missing from the query")
+            raise HTTPRefusedError(Refusal.AUTH_MISSING, f"{name} is missing from the query")
     if not _same(params["auth_key"], app.key):
-        raise UnauthenticatedError("unknown auth_key: it is not the key of this app")
+        raise HTTPRefusedError(
+            Refusal.AUTH_KEY, "unknown auth_key: it is not the key of this app"
+        )
     if params["auth_version"] != "1.0":
-        raise UnauthenticatedError("auth_version must be 1.0")
+        raise HTTPRefusedError(Refusal.AUTH_VERSION, "auth_version must be 1.0")
     _check_time(params["auth_timestamp"], unix_time)
     _check_body(params.get("body_md5"), method, body)
     signed = {name: value for name, value in params.items() if name != "auth_signature"}
     right = signing.request_signature(app.secret, method, path, signed)
     if not signing.same_signature(params["auth_signature"], right):
         query = "&".join(f"{name}={signed[name]}" for name in sorted(signed))
-        raise UnauthenticatedError(
+        raise HTTPRefusedError(
+            Refusal.AUTH_SIGNATURE,
             "invalid signature: it must be the HMAC-SHA256 in hex, with the secret of the "
-            f"app with id {app.id}, of these three lines:\n{method}\n{path}\n{query}"
+            f"app with id {app.id}, of these three lines:\n{method}\n{path}\n{query}",
         )
 
 
 def _check_time(text: str, unix_time: float) -> None:
     if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise UnauthenticatedError("auth_timestamp must be seconds since the epoch")
+        raise HTTPRefusedError(
+            Refusal.AUTH_TIMESTAMP, "auth_timestamp must be seconds since the epoch"
+        )
     difference = int(text) - unix_time
     if abs(difference) > limits.CLOCK_DIFFERENCE:
         direction = "ahead of" if difference > 0 else "behind"
-        raise UnauthenticatedError(
+        raise HTTPRefusedError(
+            Refusal.AUTH_TIMESTAMP,
             f"auth_timestamp is {abs(difference):.0f} seconds {direction} this server's "
-            f"clock, and {limits.CLOCK_DIFFERENCE} are allowed"
+            f"clock, and {limits.CLOCK_DIFFERENCE} are allowed",
         )
 
 
@@ -102,9 +103,11 @@ def _check_body(given: str | None, method: str, body: bytes) -> None:
     # The official Python SDK sends a body_md5 with its GETs too.
     if given is None:
         if method == "POST" and body:
-            raise UnauthenticatedError("body_md5 is missing from the query")
+            raise HTTPRefusedError(Refusal.AUTH_BODY, "body_md5 is missing from the query")
     elif not _same(given, signing.body_md5(body)):
-        raise UnauthenticatedError("body_md5 is not the MD5 of the body in lower-case hex")
+        raise HTTPRefusedError(
+            Refusal.AUTH_BODY, "body_md5 is not the MD5 of the body in lower-case hex"
+        )
 
 
 def _same(one: str, other: str) -> bool:
@@ -131,13 +134,16 @@ def json_body(body: bytes) -> dict[str, Any]:
     try:
         return load_object(body)
     except ValueError as error:
-        raise HTTPRefusedError(400, f"the body must be a JSON object: {error}") from None
+        raise HTTPRefusedError(
+            Refusal.BODY, f"the body must be a JSON object: {error}"
+        ) from None
 
 
-def parse_event(fields: Mapping[str, Any]) -> Trigger:
+def parse_event(fields: Mapping[str, Any], app_limits: Limits) -> Trigger:
     """
     Return the event in the body of POST /events.
 
+    :param app_limits: The limits of the app.
     :raises HTTPRefusedError: A field is missing, malformed or too large.
     :raises InvalidRequestError: A name is malformed.
     """
@@ -146,40 +152,46 @@ def parse_event(fields: Mapping[str, Any]) -> Trigger:
         channels = [fields.get("channel")]
     elif not isinstance(channels, list):
         raise HTTPRefusedError(
-            400, f"channels must be an array of names, not {short_repr(channels)}"
+            Refusal.BODY, f"channels must be an array of names, not {short_repr(channels)}"
         )
     if not 0 < len(channels) <= MAX_CHANNELS:
         raise HTTPRefusedError(
-            400, f"an event goes to 1 to {MAX_CHANNELS} channels, not {len(channels)}"
+            Refusal.BODY, f"an event goes to 1 to {MAX_CHANNELS} channels, not {len(channels)}"
         )
     names = list(dict.fromkeys([check_target(name) for name in channels]))
     if len(names) > 1 and any(map(is_encrypted, names)):
-        raise HTTPRefusedError(400, "an encrypted channel must be the only one of an event")
-    return _trigger(fields, names)
+        raise HTTPRefusedError(
+            Refusal.BODY, "an encrypted channel must be the only one of an event"
+        )
+    return _trigger(fields, names, app_limits)
 
 
-def parse_batch(fields: Mapping[str, Any]) -> list[Trigger]:
+def parse_batch(fields: Mapping[str, Any], app_limits: Limits) -> list[Trigger]:
     """
     Return the events in the body of POST /batch_events.
 
+    :param app_limits: The limits of the app.
     :raises HTTPRefusedError: The batch or an event of it is missing, malformed or too large.
     :raises InvalidRequestError: A name is malformed.
     """
     batch = fields.get("batch")
     if not isinstance(batch, list):
         raise HTTPRefusedError(
-            400, f"batch must be an array of events, not {short_repr(batch)}"
+            Refusal.BODY, f"batch must be an array of events, not {short_repr(batch)}"
         )
     if not 0 < len(batch) <= limits.BATCH_EVENTS:
         raise HTTPRefusedError(
-            400, f"a batch must have 1 to {limits.BATCH_EVENTS} events, not {len(batch)}"
+            Refusal.BODY,
+            f"a batch must have 1 to {limits.BATCH_EVENTS} events, not {len(batch)}",
         )
     for event in batch:
         if not isinstance(event, dict):
             raise HTTPRefusedError(
-                400, f"an event of a batch must be an object, not {short_repr(event)}"
+                Refusal.BODY, f"an event of a batch must be an object, not {short_repr(event)}"
             )
-    return [_trigger(event, [check_target(event.get("channel"))]) for event in batch]
+    return [
+        _trigger(event, [check_target(event.get("channel"))], app_limits) for event in batch
+    ]
 
 
 def parse_info(
@@ -196,26 +208,31 @@ def parse_info(
         return frozenset()
     if not isinstance(info, str):
         raise HTTPRefusedError(
-            400, f"info must be a string, names with commas between, not {short_repr(info)}"
+            Refusal.INFO,
+            f"info must be a string, names with commas between, not {short_repr(info)}",
         )
     names = frozenset(name.strip() for name in info.split(",")) - {""}
     if not names <= allowed:
         raise HTTPRefusedError(
-            400,
+            Refusal.INFO,
             f"info may ask for {', '.join(sorted(allowed))} here, not for "
             f"{short_repr(', '.join(sorted(names - allowed)))}",
         )
     if "user_count" in names and not all(map(is_presence, channels)):
-        raise HTTPRefusedError(400, "user_count is an attribute of presence channels alone")
+        raise HTTPRefusedError(
+            Refusal.INFO, "user_count is an attribute of presence channels alone"
+        )
     return names
 
 
-def _trigger(fields: Mapping[str, Any], channels: list[str]) -> Trigger:
+def _trigger(fields: Mapping[str, Any], channels: list[str], app_limits: Limits) -> Trigger:
+    _check_lengths(channels, app_limits)
     name = check_event_name(fields.get("name"))
     data = fields.get("data")
     if not isinstance(data, str):
         raise HTTPRefusedError(
-            400, f"data must be a string, such as JSON in a string, not {short_repr(data)}"
+            Refusal.BODY,
+            f"data must be a string, such as JSON in a string, not {short_repr(data)}",
         )
     socket_id = fields.get("socket_id")
     if socket_id is not None:
@@ -228,10 +245,23 @@ def _trigger(fields: Mapping[str, Any], channels: list[str]) -> Trigger:
         name.encode("utf-8")
     except UnicodeEncodeError:
         raise HTTPRefusedError(
-            400, "name and data must be text that UTF-8 can express"
+            Refusal.BODY, "name and data must be text that UTF-8 can express"
         ) from None
-    if size > limits.EVENT_DATA:
+    if app_limits.payload_bytes is not None and size > app_limits.payload_bytes:
         raise HTTPRefusedError(
-            413, f"data may have {limits.EVENT_DATA} bytes of UTF-8, not {size}"
+            Refusal.LARGE_EVENT,
+            f"data may have {app_limits.payload_bytes} bytes of UTF-8, not {size}",
         )
     return Trigger(Publication(name, channels, data, socket_id), info)
+
+
+def _check_lengths(channels: list[str], app_limits: Limits) -> None:
+    """Refuse names that are longer than those of the app's channels may be."""
+    most = app_limits.channel_name_length
+    for name in channels:
+        if most is not None and len(name) > most and not is_user_channel(name):
+            raise HTTPRefusedError(
+                Refusal.NAME,
+                f"the name of a channel may have {most} characters, not {len(name)}: "
+                f"{short_repr(name)}",
+            )

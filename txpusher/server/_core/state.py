@@ -14,12 +14,12 @@ from typing import Any
 import attrs
 
 from txpusher._protocol.names import USER_CHANNEL_PREFIX
-from txpusher.server import _limits as limits
 from txpusher.server._app import App
 from txpusher.server._core.cache import CachedEvent, ExpiringCache
 from txpusher.server._core.json import load_object
 from txpusher.server._core.outputs import Audience, Peer
 from txpusher.server._core.trouble import Trouble
+from txpusher.server._core.usage import Usage
 
 _CACHE_PREFIXES = ("cache-", "private-cache-", "private-encrypted-cache-", "presence-cache-")
 
@@ -114,6 +114,10 @@ class Members:
             return False
         del self._connections[user_id], self._members[user_id]
         return True
+
+    def is_full(self, most: int, member: Member) -> bool:
+        """Return whether there are *most* members already, *member* being none of them."""
+        return len(self) >= most and member.user_id not in self._members
 
     def ids(self) -> list[str]:
         """Return the ids of the users."""
@@ -218,10 +222,12 @@ class AppState:
     """
     What the hub knows of one app.
 
+    :param epoch: What to add to the hub's time for the seconds since the epoch.
     :ivar cache: The last event of each cache channel, by the channel's name.
     :ivar counts_due: Names of channels whose subscribers are yet to be told how many they
         are; a dict for its order.
     :ivar departures: Webhook events that wait, lest someone come back.
+    :ivar usage: The messages that the app has used up.
     :ivar users: The connections of each user who has signed in, by the user's id.
     :ivar watchers: The connections whose watchlist names a user, by the user's id; dicts for
         their order.
@@ -230,7 +236,9 @@ class AppState:
     :ivar trouble: What the server does wrong on request.
     """
 
-    def __init__(self, app: App, cache: ExpiringCache[CachedEvent], trouble: Trouble) -> None:
+    def __init__(
+        self, app: App, cache: ExpiringCache[CachedEvent], trouble: Trouble, epoch: float
+    ) -> None:
         self.app = app
         self.trouble = trouble
         self.connections: dict[str, Connection] = {}
@@ -241,6 +249,7 @@ class AppState:
         self.cache = cache
         self.counts_due: dict[str, None] = {}
         self.departures = Departures(app.webhook_grace)
+        self.usage = Usage(app.limits, epoch)
 
 
 class Connection:
@@ -283,6 +292,11 @@ class Connection:
         self._pinged_at: float | None = None
         self._client_events: deque[float] | None = None
 
+    @property
+    def is_told_first(self) -> bool:
+        """Whether a ``pusher:error`` must come before a close, as before protocol 6."""
+        return self.protocol < 6
+
     def seen(self, now: float) -> None:
         """Note that the client gave a sign of life, of whatever kind."""
         self._seen_at = now
@@ -302,10 +316,13 @@ class Connection:
 
     def may_send_client_event(self, now: float) -> bool:
         """Count one client event; return whether the rate limit allows it."""
+        most = self.state.app.limits.client_events_per_second
+        if most is None:
+            return True
         if self._client_events is None:
-            self._client_events = deque(maxlen=limits.CLIENT_EVENTS_PER_SECOND)
+            self._client_events = deque(maxlen=most)
         recent = self._client_events
-        if len(recent) == limits.CLIENT_EVENTS_PER_SECOND and now - recent[0] < 1.0:
+        if len(recent) == most and now - recent[0] < 1.0:
             return False
         recent.append(now)
         return True

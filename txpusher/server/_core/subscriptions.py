@@ -18,8 +18,10 @@ from txpusher.errors import InvalidRequestError
 from txpusher.server import _limits as limits
 from txpusher.server._app import App
 from txpusher.server._core import messages
+from txpusher.server._core.json import dump_bytes
 from txpusher.server._core.messages import MessageError, SubscriptionRefusedError
 from txpusher.server._core.outputs import Activity, Audience, Notify, Output, Send, Wake
+from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import (
     AppState,
     Channel,
@@ -49,7 +51,7 @@ def subscribe(
     if channel is None:
         channel = state.channels[name] = Channel(name)
         if not state.departures.cancel("channel_vacated", name):
-            _queue_webhook(state, name, out, "channel_occupied")
+            _queue_webhook(state, name, now, out, "channel_occupied")
     joined = channel.join(connection, member)
     connection.channels[name] = channel
     if needs_auth(name):
@@ -58,12 +60,13 @@ def subscribe(
     summary = {} if channel.members is None else channel.members.summary()
     out.append(Send(me, messages.internal("subscription_succeeded", name, summary)))
     if joined and member is not None:
-        _send_member_event(channel, "member_added", member.fields(), out, connection)
+        added = channel.audience(connection)
+        _send_member_event(state, channel, "member_added", member.fields(), added, now, out)
         if not state.departures.cancel("member_removed", name, member.user_id):
-            _queue_webhook(state, name, out, "member_added", user_id=member.user_id)
+            _queue_webhook(state, name, now, out, "member_added", user_id=member.user_id)
     if is_cache(name):
         _send_cached(state, name, me, now, out)
-    _count_changed(state, channel, out)
+    _count_changed(state, channel, now, out)
     out.append(
         Activity(
             "subscribed",
@@ -85,7 +88,7 @@ def unsubscribe(
     """
     name = data.get("channel")
     if not isinstance(name, str):
-        raise MessageError("pusher:unsubscribe needs the name of a channel")
+        raise MessageError(Refusal.MESSAGE, "pusher:unsubscribe needs the name of a channel")
     if name in connection.channels:
         leave(connection, name, now, out)
 
@@ -98,10 +101,11 @@ def leave(connection: Connection, name: str, now: float, out: list[Output]) -> N
     out.append(Activity("unsubscribed", state.app.id, connection.socket_id, name))
     if member is not None:
         fields = {"user_id": member.user_id}
-        _send_member_event(channel, "member_removed", fields, out)
+        audience = channel.audience()
+        _send_member_event(state, channel, "member_removed", fields, audience, now, out)
         _add_departure(state, "member_removed", name, member.user_id, now, out)
     if channel.subscribers:
-        _count_changed(state, channel, out)
+        _count_changed(state, channel, now, out)
     else:
         del state.channels[name]
         state.counts_due.pop(name, None)
@@ -130,27 +134,32 @@ def send_due_departures(state: AppState, now: float, out: list[Output]) -> None:
     """Send the webhook events of those who have left and not come back in time."""
     for event, channel, user_id in state.departures.take(now):
         fields = {} if user_id is None else {"user_id": user_id}
-        _queue_webhook(state, channel, out, event, **fields)
+        _queue_webhook(state, channel, now, out, event, **fields)
 
 
-def send_due_counts(state: AppState, out: list[Output]) -> None:
+def send_due_counts(state: AppState, now: float, out: list[Output]) -> None:
     """Send the subscribers of large channels their number, where it has changed."""
     for name in state.counts_due:
-        _send_count(state, state.channels[name], out)
+        _send_count(state, state.channels[name], now, out)
     state.counts_due.clear()
 
 
 def _check_new(connection: Connection, name: str) -> None:
     """Refuse a channel that the connection has already, and one channel too many."""
     if name in connection.channels:
-        raise MessageError(f"Existing subscription to channel {name}", channel=name)
-    if len(connection.channels) >= limits.CHANNELS_PER_CONNECTION:
-        raise SubscriptionRefusedError(
-            name,
-            "LimitReached",
-            f"a connection may have {limits.CHANNELS_PER_CONNECTION} channels",
-            400,
+        raise MessageError(
+            Refusal.SUBSCRIBED_ALREADY, f"Existing subscription to channel {name}", name
         )
+    if len(connection.channels) >= limits.CHANNELS_PER_CONNECTION:
+        raise _limit_error(
+            Refusal.TOO_MANY_CHANNELS,
+            name,
+            f"a connection may have {limits.CHANNELS_PER_CONNECTION} channels",
+        )
+    most = connection.state.app.limits.channel_name_length
+    if most is not None and len(name) > most and not is_user_channel(name):
+        text = f"the name of a channel may have {most} characters, not {len(name)}"
+        raise _name_error(name, text)
 
 
 def _channel_name(name: object) -> str:
@@ -158,10 +167,19 @@ def _channel_name(name: object) -> str:
         return check_target(name)
     except InvalidRequestError as error:
         if isinstance(name, str):
-            raise SubscriptionRefusedError(
-                name, "InvalidChannelName", str(error), 400
-            ) from None
-        raise MessageError(f"pusher:subscribe: {error}") from None
+            raise _name_error(name, str(error)) from None
+        raise MessageError(Refusal.CHANNEL_NAME, f"pusher:subscribe: {error}") from None
+
+
+def _name_error(name: str, message: str) -> SubscriptionRefusedError:
+    return SubscriptionRefusedError(
+        Refusal.CHANNEL_NAME, name, message, "InvalidChannelName", 400
+    )
+
+
+def _limit_error(refusal: Refusal, channel: str, message: str) -> SubscriptionRefusedError:
+    # soketi's name for it; the documentation has none.
+    return SubscriptionRefusedError(refusal, channel, message, "LimitReached", 400)
 
 
 def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Member | None:
@@ -173,16 +191,20 @@ def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Me
     """
     if is_user_channel(name):
         if connection.user is None or name != f"{USER_CHANNEL_PREFIX}{connection.user.user_id}":
-            raise _auth_error(name, "the connection is not signed in as this user")
+            raise SubscriptionRefusedError(
+                Refusal.OTHER_USER, name, "the connection is not signed in as this user"
+            )
         return None
     if not needs_auth(name):
         return None
     if connection.state.trouble.refuse_auth:
-        raise _auth_error(name, REFUSED_ON_REQUEST)
+        raise SubscriptionRefusedError(Refusal.SUBSCRIPTION_TROUBLE, name, REFUSED_ON_REQUEST)
     channel_data = data.get("channel_data")
     if channel_data is not None and not isinstance(channel_data, str):
-        raise _auth_error(
-            name, f"channel_data must be a string, not {short_repr(channel_data)}"
+        raise SubscriptionRefusedError(
+            Refusal.MEMBER,
+            name,
+            f"channel_data must be a string, not {short_repr(channel_data)}",
         )
     app = connection.state.app
     try:
@@ -196,8 +218,12 @@ def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Me
             ),
         )
     except AuthError as error:
-        raise _auth_error(name, str(error)) from None
-    return _member(connection, name, channel_data) if is_presence(name) else None
+        raise SubscriptionRefusedError(Refusal.SUBSCRIPTION_AUTH, name, str(error)) from None
+    if not is_presence(name):
+        return None
+    member = _member(connection, name, channel_data)
+    _check_limits(connection.state, name, member)
+    return member
 
 
 def _member(connection: Connection, name: str, channel_data: str | None) -> Member:
@@ -208,7 +234,8 @@ def _member(connection: Connection, name: str, channel_data: str | None) -> Memb
     """
     if channel_data is None:
         if connection.user is None:
-            raise _auth_error(
+            raise SubscriptionRefusedError(
+                Refusal.NO_MEMBER,
                 name,
                 "a presence channel needs a user: the auth came without channel_data, "
                 "and the connection has not signed in",
@@ -217,7 +244,42 @@ def _member(connection: Connection, name: str, channel_data: str | None) -> Memb
     try:
         return Member.parse(channel_data)
     except ValueError as error:
-        raise _auth_error(name, f"channel_data of a presence channel: {error}") from None
+        raise SubscriptionRefusedError(
+            Refusal.MEMBER, name, f"channel_data of a presence channel: {error}"
+        ) from None
+
+
+def _check_limits(state: AppState, name: str, member: Member) -> None:
+    """
+    Refuse a member beyond the limits of the app ("Presence channels").
+
+    :raises SubscriptionRefusedError: The id or the information is too large, or the channel
+        is full.
+    """
+    app_limits = state.app.limits
+    most = app_limits.presence_user_id_length
+    if most is not None and len(member.user_id) > most:
+        raise _limit_error(
+            Refusal.LONG_USER_ID,
+            name,
+            f"the user_id of a member may have {most} characters, not {len(member.user_id)}",
+        )
+    most = app_limits.user_info_bytes
+    if most is not None and member.user_info is not None:
+        size = len(dump_bytes(member.user_info))
+        if size > most:
+            raise _limit_error(
+                Refusal.LARGE_USER_INFO,
+                name,
+                f"the user_info of a member may have {most} bytes of JSON, not {size}",
+            )
+    most = app_limits.presence_members
+    channel = state.channels.get(name)
+    members = None if channel is None else channel.members
+    if most is not None and members is not None and members.is_full(most, member):
+        raise _limit_error(
+            Refusal.CHANNEL_FULL, name, f"the presence channel has {most} members already"
+        )
 
 
 class AuthError(Exception):
@@ -255,10 +317,6 @@ def check_auth(auth: object, app: App, text: str, signature: Callable[[], str]) 
         )
 
 
-def _auth_error(channel: str, message: str) -> SubscriptionRefusedError:
-    return SubscriptionRefusedError(channel, "AuthError", message, 401)
-
-
 def _send_cached(
     state: AppState, name: str, me: Audience, now: float, out: list[Output]
 ) -> None:
@@ -267,20 +325,23 @@ def _send_cached(
         out.append(Send(me, cached.message))
     else:
         out.append(Send(me, messages.cache_miss(name)))
-        _queue_webhook(state, name, out, "cache_miss")
+        _queue_webhook(state, name, now, out, "cache_miss")
 
 
 def _send_member_event(
+    state: AppState,
     channel: Channel,
     event: str,
     fields: Mapping[str, Any],
+    to: Audience,
+    now: float,
     out: list[Output],
-    but: Connection | None = None,
 ) -> None:
-    out.append(Send(channel.audience(but), messages.internal(event, channel.name, fields)))
+    out.append(Send(to, messages.internal(event, channel.name, fields)))
+    state.usage.count(len(to), now)
 
 
-def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None:
+def _count_changed(state: AppState, channel: Channel, now: float, out: list[Output]) -> None:
     if (
         not state.app.subscription_counts
         or channel.members is not None
@@ -291,19 +352,21 @@ def _count_changed(state: AppState, channel: Channel, out: list[Output]) -> None
         state.counts_due[channel.name] = None
     else:
         state.counts_due.pop(channel.name, None)
-        _send_count(state, channel, out)
+        _send_count(state, channel, now, out)
 
 
-def _send_count(state: AppState, channel: Channel, out: list[Output]) -> None:
+def _send_count(state: AppState, channel: Channel, now: float, out: list[Output]) -> None:
     count = {"subscription_count": len(channel.subscribers)}
     message = messages.internal("subscription_count", channel.name, count)
     out.append(Send(channel.audience(), message))
-    _queue_webhook(state, channel.name, out, "subscription_count", **count)
+    _queue_webhook(state, channel.name, now, out, "subscription_count", **count)
 
 
 def _queue_webhook(
-    state: AppState, channel: str, out: list[Output], name: str, **fields: Any
+    state: AppState, channel: str, now: float, out: list[Output], name: str, **fields: Any
 ) -> None:
     """Send the webhook event *name*; the channel of a user has none."""
     if state.app.webhooks and not is_user_channel(channel):
-        out.append(Notify(state.app.id, {"name": name, "channel": channel, **fields}))
+        event = {"name": name, "channel": channel, **fields}
+        out.append(Notify(state.app.id, event))
+        state.usage.count(sum(target.wants(event) for target in state.app.webhooks), now)

@@ -16,13 +16,9 @@ from txpusher._text import short_repr
 from txpusher.server import _limits as limits
 from txpusher.server._core import messages
 from txpusher.server._core.json import load_object
-from txpusher.server._core.messages import (
-    WATCHLIST_REJECTED,
-    CloseCode,
-    CloseWithError,
-    MessageError,
-)
+from txpusher.server._core.messages import CloseWithError, MessageError
 from txpusher.server._core.outputs import Activity, Audience, Output, Send
+from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import AppState, Connection, Member
 from txpusher.server._core.subscriptions import AuthError, check_auth
 from txpusher.server._core.trouble import REFUSED_ON_REQUEST
@@ -39,9 +35,13 @@ def sign_in(connection: Connection, data: Mapping[str, Any], out: list[Output]) 
     try:
         user = Member(check_user_id(fields.get("id")), fields.get("user_info"))
     except ValueError as error:
-        raise _unauthorized(f"user_data of pusher:signin: {error}") from None
+        raise CloseWithError(
+            Refusal.SIGN_IN_DATA, f"user_data of pusher:signin: {error}"
+        ) from None
     if connection.user is not None and connection.user.user_id != user.user_id:
-        raise _unauthorized("the connection is signed in as another user already")
+        raise CloseWithError(
+            Refusal.SIGNED_IN_ALREADY, "the connection is signed in as another user already"
+        )
     state = connection.state
     connection.user = user
     state.unauthorized.pop(connection, None)
@@ -64,12 +64,15 @@ def _authentic(connection: Connection, data: Mapping[str, Any]) -> tuple[str, di
     app = connection.state.app
     user_data = data.get("user_data")
     if not app.user_authentication:
-        raise _unauthorized("user authentication is switched off for this app")
+        raise CloseWithError(
+            Refusal.SIGN_IN_OFF, "user authentication is switched off for this app"
+        )
     if connection.state.trouble.refuse_auth:
-        raise _unauthorized(f"pusher:signin: {REFUSED_ON_REQUEST}")
+        raise CloseWithError(Refusal.SIGN_IN_TROUBLE, f"pusher:signin: {REFUSED_ON_REQUEST}")
     if not isinstance(user_data, str):
-        raise _unauthorized(
-            f"user_data of pusher:signin must be a string, not {short_repr(user_data)}"
+        raise CloseWithError(
+            Refusal.SIGN_IN_DATA,
+            f"user_data of pusher:signin must be a string, not {short_repr(user_data)}",
         )
     try:
         check_auth(
@@ -79,15 +82,13 @@ def _authentic(connection: Connection, data: Mapping[str, Any]) -> tuple[str, di
             lambda: signing.user_signature(app.secret, connection.socket_id, user_data),
         )
     except AuthError as error:
-        raise _unauthorized(f"pusher:signin: {error}") from None
+        raise CloseWithError(Refusal.SIGN_IN_AUTH, f"pusher:signin: {error}") from None
     try:
         return user_data, load_object(user_data)
     except ValueError as error:
-        raise _unauthorized(f"user_data of pusher:signin: {error}") from None
-
-
-def _unauthorized(message: str) -> CloseWithError:
-    return CloseWithError(CloseCode.UNAUTHORIZED, message)
+        raise CloseWithError(
+            Refusal.SIGN_IN_DATA, f"user_data of pusher:signin: {error}"
+        ) from None
 
 
 def sign_out(connection: Connection, out: list[Output]) -> None:
@@ -117,13 +118,15 @@ def _watch(connection: Connection, watchlist: object, out: list[Output]) -> None
         return
     if not isinstance(watchlist, list) or not all(isinstance(one, str) for one in watchlist):
         raise MessageError(
-            f"the watchlist of a user must be an array of user ids, not {short_repr(watchlist)}"
+            Refusal.WATCHLIST,
+            "the watchlist of a user must be an array of user ids, "
+            f"not {short_repr(watchlist)}",
         )
     if len(watchlist) > limits.WATCHLIST:
         raise MessageError(
+            Refusal.LONG_WATCHLIST,
             f"the watchlist of a user may have {limits.WATCHLIST} user ids, "
             f"not {len(watchlist)}",
-            WATCHLIST_REJECTED,
         )
     state = connection.state
     connection.watchlist = tuple(dict.fromkeys(watchlist))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from http import HTTPStatus
 from typing import Any, Protocol
 
 from OpenSSL.SSL import Error as TLSError
@@ -21,6 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from txpusher.server import _limits as limits
+from txpusher.server._core.refusals import Refusal
 
 
 class State(Enum):
@@ -84,8 +86,8 @@ class Site(Protocol):
         """Return the time for a ``Date`` header."""
 
     @property
-    def refused(self) -> Callable[[str], None]:
-        """Reports, in a sentence, that a request was refused that reached no resource."""
+    def refused(self) -> Callable[[Refusal, str], None]:
+        """Reports, with a sentence, that a request was refused that reached no resource."""
 
     def lost(self, connection: HTTPConnection, /) -> None:
         """Forget a connection that has ended."""
@@ -170,13 +172,13 @@ class HTTPConnection:
         # OpenSSL's errors are a list of tuples whose last item is in words.
         words = str(error.args[0][-1][-1]) if error.args and error.args[0] else "no reason"
         known = next((text for part, text in _TLS_FAILURES.items() if part in words), words)
-        self._site.refused(f"TLS: {known}")
+        self._site.refused(Refusal.TLS, f"TLS: {known}")
 
     # Requests
 
     def _request_data_received(self, data: bytes) -> None:
         if self.state is State.CONNECTED and data.startswith(_TLS_HANDSHAKE):
-            self._site.refused(_NO_TLS)
+            self._site.refused(Refusal.TLS, _NO_TLS)
             self.close()
             return
         if self.state in (State.CONNECTED, State.KEEP_ALIVE):
@@ -186,11 +188,14 @@ class HTTPConnection:
         except ValueError:
             # Twisted takes any digits for a Content-Length, and Python makes no
             # number of some thousand.
-            self.refuse(b"400 Bad Request", b"the head of the request is malformed")
+            self.refuse(Refusal.NO_REQUEST, "the head of the request is malformed")
         if self.state is State.READING_REQUEST and self.transport.disconnecting:
             # Twisted has refused the head of the request itself.  What is quoted is too short
             # for a signature.
-            self._site.refused(f"a request is no HTTP, or malformed; it begins {data[:20]!r}")
+            self._site.refused(
+                Refusal.NO_REQUEST,
+                f"a request is no HTTP, or malformed; it begins {data[:20]!r}",
+            )
 
     def answering(self) -> None:
         """Note that a request has come in whole."""
@@ -206,14 +211,15 @@ class HTTPConnection:
         if self.state not in _ENDING:
             self._enter(State.KEEP_ALIVE)
 
-    def refuse(self, status: bytes, text: bytes) -> None:
+    def refuse(self, refusal: Refusal, text: str) -> None:
         """Answer a request that has not come in whole, and read no more of it."""
         if self.state not in _ENDING:
-            self._site.refused(f"{status.decode()}: {text.decode()}")
+            status = f"{refusal.code} {HTTPStatus(refusal.code or 500).phrase}"
+            self._site.refused(refusal, f"{status}: {text}")
             self.transport.write(
                 b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\n"
                 b"Date: %b\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
-                % (status, self._site.http_date(), len(text), text)
+                % (status.encode(), self._site.http_date(), len(text), text.encode())
             )
             self.half_close()
 
@@ -267,7 +273,7 @@ class HTTPConnection:
         if self.state in _ENDING:
             self.abort()
         elif self.state in (State.CONNECTED, State.READING_REQUEST):
-            self.refuse(b"408 Request Timeout", b"the request did not come in in time")
+            self.refuse(Refusal.SLOW_REQUEST, "the request did not come in in time")
         else:
             self.close_unless_websocket()
 

@@ -21,6 +21,7 @@ from zope.interface import implementer
 
 from txpusher.server import _limits as limits
 from txpusher.server._core.endpoints import Response
+from txpusher.server._core.refusals import Refusal
 from txpusher.server._net.connection import HTTPConnection
 
 
@@ -80,8 +81,7 @@ class ChannelsRequest(Request):
     def _refuse(self) -> None:
         self._state = RequestState.REFUSED
         self.connection.refuse(
-            b"413 Payload Too Large",
-            b"a request body may have %d bytes" % limits.REQUEST_BODY,
+            Refusal.LARGE_REQUEST, f"a request body may have {limits.REQUEST_BODY} bytes"
         )
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
@@ -143,14 +143,15 @@ class ChannelsSite(Site):
 
     :param resource: Answers every request.
     :param reactor: Keeps the time.
-    :param refused: Called with a sentence where a request is refused that reaches no resource.
+    :param refused: Called, with a sentence, where a request is refused that reaches no
+        resource.
     :ivar stopping: Whether the server stops.
     """
 
     noisy = False
 
     def __init__(
-        self, resource: IResource, reactor: Any, refused: Callable[[str], None]
+        self, resource: IResource, reactor: Any, refused: Callable[[Refusal, str], None]
     ) -> None:
         # Connections have deadlines of their own: the site's timeout begins anew with
         # every byte, so that a request may take forever.
@@ -230,6 +231,9 @@ class API(Protocol):
     ) -> Response:
         """Return the response to a request; path and query are as they were sent."""
 
+    def refused(self, refusal: Refusal, detail: str, /) -> None:
+        """Note that a request was refused."""
+
 
 class Console(Protocol):
     """Answers the requests for the page that shows what happens."""
@@ -288,9 +292,11 @@ class ChannelsResource(Resource):
             path, _, query = request.uri.decode("ascii").partition("?")
             method = request.method.decode("ascii")
         except UnicodeDecodeError:
+            text = "the path and the query must be percent-escaped"
+            self._api.refused(Refusal.UNESCAPED_URL, f"400: {text}")
             request.setResponseCode(400)
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")
-            return b"the path and the query must be percent-escaped\n"
+            return f"{text}\n".encode()
         if self._console is not None and self._console.owns(path):
             return self._console.render(request, path, query)
         key = request.requestHeaders.getRawHeaders(b"x-idempotency-key")

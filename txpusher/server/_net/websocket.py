@@ -31,13 +31,14 @@ from wsproto.events import (
 from wsproto.utilities import ProtocolError
 
 from txpusher.server import _limits as limits
+from txpusher.server._core import messages
 from txpusher.server._core.endpoints import below
-from txpusher.server._core.messages import CloseCode
 from txpusher.server._core.outputs import Peer
+from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import Connection
 from txpusher.server._net.connection import HTTPConnection
 from txpusher.server._net.http import ChannelsRequest
-from txpusher.server._net.outbox import make_writer
+from txpusher.server._net.outbox import make_writer, text_frame
 
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
 _APP_PATH = re.compile(rb"/app/([^/]+)/?").fullmatch
@@ -101,7 +102,7 @@ class Subscribers(Protocol):
     def connected(self, peer: Peer, key: str, protocol: str | None, /) -> Connection | None:
         """Accept a WebSocket, and return its connection; None where it is refused."""
 
-    def refuse(self, peer: Peer, code: int, reason: str, /) -> None:
+    def refuse(self, peer: Peer, refusal: Refusal, reason: str, /) -> None:
         """Refuse a WebSocket that has just been opened."""
 
     def refused_handshake(self, problem: str, /) -> None:
@@ -116,8 +117,14 @@ class Subscribers(Protocol):
     def disconnected(self, connection: Connection, /) -> None:
         """Forget a client that is gone."""
 
-    def too_slow(self, connection: Connection | None, /) -> None:
-        """Note that a connection is cut off, because its client does not read."""
+    def broke_off(
+        self, connection: Connection, refusal: Refusal, reason: str, code: int | None, /
+    ) -> None:
+        """
+        Note that the server ends a connection, because of what its client has done.
+
+        The code is the close code, None where nothing can be sent.
+        """
 
 
 class WebSocketConnection:
@@ -156,7 +163,7 @@ class WebSocketConnection:
         path, _, query = uri.partition(b"?")
         app_path = _APP_PATH(below(path_prefix, path))
         if app_path is None:
-            self._subscribers.refuse(self, CloseCode.NO_SUCH_PATH, "the path must be /app/KEY")
+            self._subscribers.refuse(self, Refusal.NO_SOCKET_PATH, "the path must be /app/KEY")
         else:
             key = unquote(app_path[1].decode("ascii"))
             params = dict(parse_qsl(query.decode("latin-1")))
@@ -193,6 +200,8 @@ class WebSocketConnection:
         elif isinstance(event, CloseConnection):
             # The client's close frame, or wsproto's word on a breach of RFC 6455.
             breach = self._frames.state is ConnectionState.OPEN
+            if breach:
+                self._break_off(Refusal.BROKEN_FRAME, event.reason or "malformed", event.code)
             self._http.transport.write(self._frames.send(event.response()))
             if breach:
                 self._http.half_close()
@@ -204,14 +213,16 @@ class WebSocketConnection:
         try:
             text = self._message.add(event)
         except MessageTooBigError as error:
-            self._send_close(1009, str(error))
+            code = self._break_off(Refusal.LARGE_MESSAGE, str(error))
+            self._send_close(code, str(error))
             self._http.half_close()
             self.ended()
             return
         if text is None:
             return
         if isinstance(event, BytesMessage):
-            self.close(1003, "a message must be text")
+            reason = "a message must be text"
+            self.close(self._break_off(Refusal.BINARY_MESSAGE, reason), reason)
         elif self._connection is not None:
             self._subscribers.received(self._connection, text)
 
@@ -244,8 +255,23 @@ class WebSocketConnection:
 
     def _too_slow(self) -> None:
         self._leave_open(WebSocketState.CLOSED)
-        self._subscribers.too_slow(self._connection)
+        if self._connection is not None:
+            reason = "the client does not read: its connection is aborted"
+            self._subscribers.broke_off(self._connection, Refusal.SLOW_READER, reason, None)
         self._http.abort()
+
+    def _break_off(self, refusal: Refusal, reason: str, code: int | None = None) -> int:
+        """
+        Report that the server is about to close the connection, and tell an old client.
+
+        :return: The close code: *code*, or that of the refusal.
+        """
+        code = refusal.code or 0 if code is None else code
+        if self._connection is not None:
+            self._subscribers.broke_off(self._connection, refusal, reason, code)
+            if self._connection.is_told_first:
+                self._writer.write(text_frame(messages.error(code, reason)))
+        return code
 
 
 # The handshake
