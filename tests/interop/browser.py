@@ -18,6 +18,9 @@ from .requirements import import_or_skip, missing
 
 T = TypeVar("T")
 
+#: A name that leads to this machine, as one does that an attacker has made lead there.
+ELSEWHERE = "elsewhere.test"
+
 #: Keeps Chromium from talking to anyone but the page's own servers.
 FLAGS = (
     "--no-sandbox",
@@ -27,7 +30,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1, MAP * ~NOTFOUND, "
+    "EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
 
 #: Milliseconds that a page may take for what it is waited for.

@@ -519,9 +519,22 @@ function refreshSoon() {
 
 const opened = new Set(); // what is unfolded, and stays so
 
-function unfold(key, title, ...children) {
-  const details = make("details", { open: opened.has(key) }, make("summary", {}, title), ...children);
-  details.addEventListener("toggle", () => (details.open ? opened.add(key) : opened.delete(key)));
+// Something to unfold; what it holds is made when it is opened.
+function unfold(key, title, fill) {
+  const details = make("details", {}, make("summary", {}, title));
+  const open = () => {
+    if (details.childElementCount === 1) details.append(...fill().filter((child) => child !== null));
+  };
+  if (opened.has(key)) {
+    open();
+    details.open = true;
+  }
+  details.addEventListener("toggle", () => {
+    if (details.open) {
+      opened.add(key);
+      open();
+    } else opened.delete(key);
+  });
   return details;
 }
 
@@ -574,8 +587,10 @@ function channelRow(channel) {
     make("div", { class: "more" }, counts.join(" · ")),
     channel.members === null || !channel.members.length ? null : make("div", { class: "marks" }, ...channel.members.map((member) => make("span", { class: "kind", "data-tone": "blue", title: info(member) }, member.id)), rest(channel.users, channel.members)),
     unfold(`channel ${channel.name}`, channel.members === null ? "Who is subscribed" : "Who is subscribed, and what is known of them",
-      channel.members === null ? null : make("div", { class: "mono" }, ...channel.members.map((member) => make("div", {}, info(member)))),
-      make("div", { class: "mono dim" }, ...channel.connections.map((id) => make("div", {}, id))), rest(channel.subscriptions, channel.connections)));
+      () => [
+        channel.members === null ? null : make("div", { class: "mono" }, ...channel.members.map((member) => make("div", {}, info(member)))),
+        make("div", { class: "mono dim" }, ...channel.connections.map((id) => make("div", {}, id))), rest(channel.subscriptions, channel.connections),
+      ]));
 }
 
 async function act(path, fields, button) {
@@ -609,14 +624,14 @@ function webhookRow(hook) {
   const again = make("button", { type: "button", "data-key": String(hook.id), title: "Send the same request again", click: () => act("webhooks/repeat", { id: hook.id }, again) }, "Repeat");
   const last = hook.attempts.at(-1);
   const told = last ? `${last.result} after ${last.milliseconds} ms · ${shortTime(last.time)}` : "waiting for the reply";
-  const body = make("pre", {});
-  if (isJson(hook.body)) body.append(pretty(hook.body));
-  else body.textContent = hook.body;
   return make("li", { "data-testid": "webhook-row", "data-state": hook.state },
     make("div", { class: "between" }, make("span", { class: "name" }, hook.events), make("span", { class: "actions" }, make("span", { class: "kind", "data-tone": STATES[hook.state] }, hook.state), again)),
     make("div", { class: "more" }, hook.url), make("div", { class: "more" }, told),
     unfold(`webhook ${hook.id}`, `Body, and ${number(hook.attempts.length, "attempt", "attempts")}`,
-      make("div", { class: "mono" }, ...hook.attempts.map((one) => make("div", { class: one.accepted ? "good" : "bad" }, `${shortTime(one.time)}  ${one.result}, ${one.milliseconds} ms`))), body));
+      () => [
+        make("div", { class: "mono" }, ...hook.attempts.map((one) => make("div", { class: one.accepted ? "good" : "bad" }, `${shortTime(one.time)}  ${one.result}, ${one.milliseconds} ms`))),
+        make("pre", {}, isJson(hook.body) ? pretty(hook.body) : hook.body),
+      ]));
 }
 
 // Publishing
