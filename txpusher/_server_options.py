@@ -242,6 +242,18 @@ SERVER_OPTIONS = (
         _whole_number,
     ),
 )
+#: The page that shows what happens, for ``serve`` alone, which has it unless told otherwise.
+CONSOLE_OPTIONS = (
+    Option("no-console", "console", "leave out the page that shows what happens", on=False),
+    Option(
+        "console-host",
+        "console_hosts",
+        "a host such as dev.example:6001, under which others than this machine may use the "
+        "page too; may be given several times",
+        "HOST",
+        is_list=True,
+    ),
+)
 TROUBLE = Option(
     "trouble",
     "trouble",

@@ -65,6 +65,7 @@ class Serving:
         while (line := self.line()).startswith("Ready: PUSHER_URL="):
             self.urls.append(line.removeprefix("Ready: PUSHER_URL="))
         self.hints = [line, *(self.line() for _ in self.urls[1:])]
+        self.console = self.line().removeprefix("Console: ")
 
     def line(self) -> str:
         assert self.process.stdout is not None

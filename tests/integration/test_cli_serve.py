@@ -12,6 +12,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.credentials import MASTER_KEY_BASE64
 from txpusher._cli.certificate import Certificate
 
 pytest.importorskip("wsproto")
@@ -184,7 +186,7 @@ def test_prefix_stands_in_the_lines_for_clients(start: Start) -> None:
 
 
 def test_wish_for_trouble_is_granted_and_told(start: Start) -> None:
-    serving = start("--port", "0", "--trouble", "error_rate=1,error_status=503")
+    serving = start("--port", "0", "--trouble", "error_rate=1,error_status=503", lines=3)
     assert "503" in publish(serving.url)
     line = serving.process.stdout.readline()
     assert " trouble " in line
@@ -211,3 +213,64 @@ def test_option_that_makes_no_sense_is_one_line(arguments: tuple[str, ...], word
     assert (done.returncode, done.stdout) == (1, "")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def get(url: str, **headers: str) -> tuple[int, bytes]:
+    """Ask for *url*, and return the status and the body."""
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=10
+        ) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_console_is_at_the_address_that_is_printed(start: Start) -> None:
+    serving = start("--port", "0", "--path-prefix", "/p", lines=3)
+    where = serving.lines[2].removeprefix("Console: ")
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/p/", where)
+    status, page = get(where)
+    assert (status, b"<title>txpusher console</title>" in page) == (200, True)
+    state = json.loads(get(f"{where}console/state")[1])
+    assert state["apps"] == [{"id": "1", "key": "app-key", "decrypts": False}]
+    assert get(where, Host="dev.example")[0] == 403
+
+
+def test_console_is_left_out_where_nobody_wants_it(start: Start) -> None:
+    serving = start("--port", "0", "--no-console")
+    where = serving.url.replace("app-key:app-secret@", "").removesuffix("/apps/1")
+    assert get(f"{where}/") == (200, b'{"ok":true}')
+    assert get(f"{where}/console/events")[0] == 404
+    serving.process.send_signal(signal.SIGTERM)
+    out, _ = serving.process.communicate(timeout=20)
+    assert "Console" not in out
+
+
+def test_console_answers_to_hosts_that_are_named(start: Start) -> None:
+    arguments = ("--port", "0", "--host", "0.0.0.0", "--console-host", "dev.example:80")
+    serving = start(*arguments, lines=3, TXPUSHER_CONSOLE_HOST="unused.example")
+    where = serving.lines[2].removeprefix("Console: ")
+    assert get(where, Host="dev.example:80")[0] == 200
+    assert get(where, Host="unused.example")[0] == 403
+
+
+def test_console_has_the_key_of_encrypted_channels_from_the_environment(start: Start) -> None:
+    key = MASTER_KEY_BASE64
+    serving = start("--port", "0", lines=3, PUSHER_ENCRYPTION_MASTER_KEY=key)
+    where = serving.lines[2].removeprefix("Console: ")
+    assert json.loads(get(f"{where}console/state")[1])["apps"][0]["decrypts"] is True
+
+
+def test_key_of_encrypted_channels_that_is_malformed_is_told_and_not_shown() -> None:
+    done = subprocess.run(
+        [*TXPUSHER, "--port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, "PUSHER_ENCRYPTION_MASTER_KEY": "top secret"},
+    )
+    assert done.returncode == 1
+    assert "encryption_master_key_base64 is not valid base64" in done.stderr
+    assert "top secret" not in done.stderr

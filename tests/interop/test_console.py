@@ -255,7 +255,8 @@ async def test_form_publishes_to_pusher_js_and_keeps_its_history(console, connec
         seen = {}
         publish(page, "orders, stock", "created", '{"n": 1}')
         seen["data"] = [
-            run(lambda name=name: one.event(name, "created")) for name in ("orders", "stock")
+            run(lambda: one.event("orders", "created")),
+            run(lambda: one.event("stock", "created")),
         ]
         rows(page, "created").first.wait_for()
         page.locator("#socket").fill(one.socket_id)
@@ -638,7 +639,7 @@ class TestOtherPages:
         foreign = Page(f'<iframe src="{console.url}"></iframe>'.encode())
         path = browser.chromium()
 
-        def drive(port: int) -> list[str]:
+        def drive(port: int) -> list[int]:
             with browser.browsing(path) as chromium, browser.window(chromium) as page:
                 page.goto(f"http://127.0.0.1:{port}/")
                 page.wait_for_timeout(300)

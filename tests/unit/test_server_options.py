@@ -16,6 +16,7 @@ from txpusher._server_options import (
     APP_OPTIONS,
     APPS,
     COMMON_OPTIONS,
+    CONSOLE_OPTIONS,
     LISTEN,
     PLACE_OPTIONS,
     SERVER_OPTIONS,
@@ -29,7 +30,7 @@ from txpusher.server import HOSTED_LIMITS, App, ChannelsServer
 from txpusher.server._plugin import Options
 
 ROOT = Path(__file__).parents[2]
-ALL = (*PLACE_OPTIONS, *COMMON_OPTIONS)
+ALL = (*PLACE_OPTIONS, *COMMON_OPTIONS, *CONSOLE_OPTIONS)
 
 
 def given(*arguments: str, options: tuple[Option, ...] = ALL) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from txpusher._cli.parser import add_command
 from txpusher._server_options import (
     APP_OPTIONS,
     APPS,
+    CONSOLE_OPTIONS,
     DEFAULT_APP,
     PLACE_OPTIONS,
     SERVER_OPTIONS,
@@ -37,6 +38,8 @@ Run a Channels server for development: one process, in memory.
 Each option may be an environment variable instead: TXPUSHER_PORT=7001 for
 --port 7001, TXPUSHER_NO_CLIENT_EVENTS=1 for --no-client-events. What may be
 given several times has spaces between there."""
+#: The variable with the key of encrypted channels, which the page shows in clear then.
+_MASTER_KEY = "PUSHER_ENCRYPTION_MASTER_KEY"
 #: Characters of an event's data in one line.
 _DATA_SHOWN = 120
 
@@ -58,7 +61,7 @@ def add_options(parser: Any) -> None:
     groups = (
         ("where it listens", PLACE_OPTIONS),
         ("the apps", (APPS, WEBHOOKS, *APP_OPTIONS)),
-        ("the server", (*SERVER_OPTIONS, TROUBLE)),
+        ("the server", (*SERVER_OPTIONS, *CONSOLE_OPTIONS, TROUBLE)),
     )
     for title, options in groups:
         group = parser.add_argument_group(title)
@@ -126,6 +129,8 @@ def apps_of(arguments: argparse.Namespace) -> list[App]:
     from txpusher.server import App
 
     settings = given_settings(arguments, WEBHOOKS, *APP_OPTIONS)
+    if os.environ.get(_MASTER_KEY):
+        settings["encryption_master_key_base64"] = os.environ[_MASTER_KEY]
     apps = given_settings(arguments, APPS).get("apps") or [APPS.read(DEFAULT_APP)]
     return [App(*parts, **settings) for parts in apps]
 
@@ -174,11 +179,17 @@ class Serving:
     def _server(self) -> ChannelsServer:
         from txpusher.server import ChannelsServer
 
-        server = ChannelsServer(self._apps, **given_settings(self._arguments, *SERVER_OPTIONS))
+        settings = given_settings(self._arguments, *SERVER_OPTIONS)
+        server = ChannelsServer(self._apps, console=self._console(), **settings)
         wishes = given_settings(self._arguments, TROUBLE).get("trouble", {})
         for name, value in wishes.items():
             setattr(server.trouble, name, value)
         return server
+
+    def _console(self) -> bool | list[str]:
+        """Return the setting of the server for its console."""
+        settings = given_settings(self._arguments, *CONSOLE_OPTIONS)
+        return settings.get("console", True) and (settings.get("console_hosts") or True)
 
     def _introduce(self, server: ChannelsServer, place: Place, show: Show) -> None:
         """Print what clients need."""
@@ -197,6 +208,11 @@ class Serving:
             show(f"In pusher-js: {pusher_js(app.key, server.host, port, is_tls, prefix)}")
         for line in place.trust(f"https://{url.netloc.rpartition('@')[2]}/up"):
             show(line)
+        if self._console():
+            # Under another address the page answers to whom --console-host names.
+            is_own = server.host in ("127.0.0.1", "::1")
+            where = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{prefix}/"
+            show(f"Console: {where if is_own else 'for the hosts that --console-host names'}")
 
     def tell(self, activity: Activity, show: Show) -> None:
         """Print what has happened on the server."""
