@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -38,25 +40,33 @@ pusher.connection.bind("unavailable", () => end(false));
 """
 
 
-@pytest.fixture
-def line() -> Iterator[str]:
-    """The line of a server that serves as long as the test."""
+@contextmanager
+def serving(*options: str) -> Iterator[Iterator[str]]:
+    """The lines after the first one of a server that serves as long as the test."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "txpusher", "serve", "--port", "0"],
+        [sys.executable, "-m", "txpusher", "serve", "--port", "0", *options],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("Ready")
-    yield process.stdout.readline().removeprefix("In pusher-js: ").strip()
+    yield iter(process.stdout.readline, "")
     process.terminate()
     process.communicate()
 
 
-def run(node: str, line: str) -> dict[str, object]:
+@pytest.fixture
+def line() -> Iterator[str]:
+    """The line of a server that serves as long as the test."""
+    with serving() as lines:
+        yield next(lines).removeprefix("In pusher-js: ").strip()
+
+
+def run(node: str, line: str, **environment: str) -> dict[str, object]:
     done = subprocess.run(
         [node, "-e", PROGRAM.replace("LINE", line)],
         cwd=HERE,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -68,6 +78,15 @@ def run(node: str, line: str) -> dict[str, object]:
 
 def test_pasted_line_connects(node: str, line: str) -> None:
     assert run(node, line) == {"connected": True, "tried": ["127.0.0.1"]}
+
+
+def test_pasted_line_connects_with_tls_below_a_prefix(node: str) -> None:
+    name = "NODE_EXTRA_CA_CERTS"
+    with serving("--tls", "--path-prefix", "/channels") as lines:
+        line = next(lines).removeprefix("In pusher-js: ").strip()
+        assert 'wsPath: "/channels"' in line
+        trust = next(one for one in lines if name in one).split()[-1].partition("=")[2]
+        assert run(node, line, **{name: trust}) == {"connected": True, "tried": ["127.0.0.1"]}
 
 
 def test_pasted_line_turns_to_no_other_host_where_no_server_answers(
