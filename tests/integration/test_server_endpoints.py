@@ -25,6 +25,7 @@ from zope.interface import implementer
 
 from tests.support.certificates import Authority
 from tests.support.credentials import KEY, SECRET
+from tests.support.observing import collect_sockets
 from tests.support.raw_client import (
     TEXT,
     Raw,
@@ -71,12 +72,12 @@ def secure(tmp_path: Path, tls: Authority) -> str:
     return f"ssl:0:interface=127.0.0.1:privateKey={tmp_path}/server.pem"
 
 
-async def connect_tls(port: int, tls: Authority, *, trust: bool = True) -> Raw:
-    """A connection with TLS."""
+async def connect_tls(port: int, tls: Authority, offers: list[bytes] | None = None) -> Raw:
+    """A connection with TLS, over which the client offers to speak these protocols."""
     from twisted.internet import reactor
 
-    root = Certificate.loadPEM(tls.root_pem) if trust else None
-    options = optionsForClientTLS("localhost", root)
+    root = Certificate.loadPEM(tls.root_pem)
+    options = optionsForClientTLS("localhost", root, acceptableProtocols=offers)
     return await connect_raw_to(
         wrapClientTLS(options, TCP4ClientEndpoint(reactor, "127.0.0.1", port))
     )
@@ -135,6 +136,7 @@ async def test_path_that_is_no_place_for_a_socket_fails_the_deferred(
     server = ChannelsServer([App("3", KEY, SECRET)])
     with pytest.raises(CannotListenError):
         await server.listen_on(f"unix:{tmp_path}/missing/channels.sock:lockfile=0")
+    collect_sockets()
     await server.stop()
 
 
@@ -150,6 +152,18 @@ async def test_server_with_tls_has_an_https_url_and_serves(
     assert (config.host, config.port, config.use_tls) == ("127.0.0.1", server.port, True)
     pusher = Pusher.from_url(server.url("3"), tls_policy=tls.policy)
     await check_that_events_arrive(pusher, await connect_tls(server.port, tls))
+
+
+@pytest_twisted.ensureDeferred
+async def test_client_that_offers_http_2_is_served_http_1(
+    listen: Listen, secure: str, tls: Authority
+) -> None:
+    server = await listen(secure)
+    raw = await connect_tls(server.port, tls, offers=[b"h2", b"http/1.1"])
+    raw.write(signed("GET", "/apps/3/channels"))
+    assert (await raw.response())[0] == 200
+    assert raw.transport.negotiatedProtocol in (b"http/1.1", None)
+    await end(raw)
 
 
 @pytest_twisted.ensureDeferred

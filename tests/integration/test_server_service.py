@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 
 from tests.support.credentials import KEY, SECRET
+from tests.support.observing import collect_sockets
 from tests.support.raw_client import check_that_it_serves, connect_raw, end
 from tests.support.waiting import until
 from txpusher.server import App, ChannelsServer, ChannelsService
@@ -70,6 +71,7 @@ async def test_port_in_use_fails_the_start_of_the_service(
     )
     with pytest.raises(CannotListenError):
         other.startService()
+    collect_sockets()
     await other.stopService()
 
 

@@ -135,7 +135,8 @@ def mishap_of(trouble: Trouble, path: str, chance: Callable[[], float]) -> Misha
         as ``/up``, nothing is ever wrong.
     :param chance: Returns a random number, at least 0 and less than 1.
     """
-    if not path.startswith("/apps/"):
+    wished = trouble.error_rate or trouble.drop_reply_rate or trouble.delay
+    if not wished or not path.startswith("/apps/"):
         return NO_MISHAP
     if chance() < trouble.error_rate:
         return Mishap(status=trouble.error_status, delay=trouble.delay)

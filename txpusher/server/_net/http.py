@@ -12,6 +12,7 @@ from http import HTTPStatus
 from io import BytesIO
 from typing import Any, Protocol
 
+import twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.web import http
@@ -167,6 +168,17 @@ class ChannelsSite(Site):
         connection = HTTPConnection(self, channel)
         channel.requestFactory = lambda channel, *queued: ChannelsRequest(connection, channel)
         return connection
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        Return what may be negotiated with TLS: HTTP/1.1 alone, which WebSockets need.
+
+        Twisted itself would add HTTP/2 where ``h2`` is installed.  Up to version 25.5 it
+        cannot negotiate at all with pyOpenSSL from 26.2 on; a client that is not answered
+        speaks HTTP/1.1 (RFC 7301, section 3.1).
+        """
+        year = int(twisted.__version__.partition(".")[0])
+        return [b"http/1.1"] if year > 25 else []
 
     def seconds(self) -> float:
         """Return the reactor's time, in seconds."""
