@@ -79,6 +79,8 @@ async def server(log: Any, clean_reactor: None, monkeypatch: Any) -> AsyncIterat
 def on(server: Any, block: Block) -> str:
     """The source of *block* with *server* in the place of what it cannot reach."""
     settings = f'host="{server.host}", port={server.port}, use_tls=False'
+    if "import pusher\n" in block.source:
+        settings = settings.replace("use_tls", "ssl")
     source = block.source.replace('cluster="eu"', settings)
     return source.replace("listen(6001)", "listen(0)")
 
@@ -171,12 +173,30 @@ async def test_blocks_that_receive_print_what_is_published(server, capsys):
 @by_name(PROGRAMS)
 @pytest_twisted.ensureDeferred
 async def test_program_of_a_page_runs(server, block):
+    if "import pusher\n" in block.source:
+        pytest.importorskip("pusher")
     command = [sys.executable, "-c", on(server, block)]
     ended = await deferToThread(
         subprocess.run, command, capture_output=True, text=True, timeout=PATIENCE
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert server.events or not publishes(block)
+
+
+@by_name(run_as("by test_program_that_receives_prints_the_event"))
+@pytest_twisted.ensureDeferred
+async def test_program_that_receives_prints_the_event(server, block):
+    if "import pysher" in block.source:
+        pytest.importorskip("pysher")
+    command = [sys.executable, "-c", block.source]
+    ended = deferToThread(
+        subprocess.run, command, capture_output=True, text=True, timeout=PATIENCE
+    )
+    await server.wait_for_subscription("private-orders", timeout=PATIENCE)
+    await server.pusher().trigger("private-orders", "created", {"number": 7})
+    program = await ended
+    assert (program.returncode, program.stderr) == (0, "")
+    assert program.stdout in ("{'number': 7}\n", '{"number":7}\n')
 
 
 @pytest_twisted.ensureDeferred
