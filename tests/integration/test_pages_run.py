@@ -318,3 +318,11 @@ def announce_order(pusher, number):
         subprocess.run, command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
     )
     assert ended.returncode == 0, ended.stdout
+
+
+@pytest_twisted.ensureDeferred
+async def test_trouble_of_the_page_fails_the_event(clean_reactor):
+    block = holding("test_trouble_of_the_page_fails_the_event")
+    defined: dict[str, Any] = {}
+    exec(block.source, defined)
+    await within(Deferred.fromCoroutine(defined["test_an_outage"]()))
