@@ -47,6 +47,7 @@ class BatchSender:
     :param ordered: Whether the events of a channel keep their order.
     :param linger: Seconds for which an idle sender waits for a batch to fill.
     :param max_batch_bytes: The most bytes of the body of a request, or None.
+    :ivar closed: Whether no event is taken any more.
     :ivar capacity: How many events all connections together can carry at a time.
     :ivar exit_timeout: Seconds for which :meth:`before_stop` waits, where somebody calls
         it; None where the log tells at the reactor's stop how many events are unsettled.
@@ -77,7 +78,7 @@ class BatchSender:
         )
         #: Whether callbacks run, or the events of an iterable are being read.
         self._gathering = False
-        self._closed = False
+        self.closed = False
         self._unsettled = Unsettled()
         self._waiting_for_room: deque[Deferred[None]] = deque()
         self._waking = self._wake_again = False
@@ -91,11 +92,6 @@ class BatchSender:
     def reactor(self) -> AnyReactor:
         """The reactor of the client; looked up on first use."""
         return cast("AnyReactor", self._transport.reactor)
-
-    @property
-    def closed(self) -> bool:
-        """Whether no event is taken any more."""
-        return self._closed
 
     @property
     def pending(self) -> int:
@@ -130,7 +126,7 @@ class BatchSender:
 
         :return: None, or why the event is not taken.
         """
-        if self._closed:
+        if self.closed:
             return ClosedError("the publisher is closed")
         scheduler, limit = self._scheduler, self._max_pending
         if self._gathering and scheduler.pending >= limit + scheduler.room:
@@ -255,7 +251,8 @@ class BatchSender:
                     "a reply does not fit its batch: the attributes that its events "
                     "asked for are lost"
                 )
-            parts = [None] * len(batch.events)
+            self._settle([(event, {}) for _, event in self._scheduler.accepted(batch)])
+            return
         self._settle(
             (event, parts[place] if isinstance(parts[place], dict) else {})
             for place, event in self._scheduler.accepted(batch)
@@ -318,7 +315,7 @@ class BatchSender:
         :return: A Deferred that fires with None, first come, first served; it fails with
             a ClosedError once the publisher is closed.
         """
-        if self._closed:
+        if self.closed:
             return fail(ClosedError("the publisher is closed"))
         if self.has_room and not self._waiting_for_room:
             return succeed(None)
@@ -339,7 +336,7 @@ class BatchSender:
 
     def close(self) -> None:
         """Take no more events; who waits for room is told."""
-        self._closed = True
+        self.closed = True
         waiting = list(self._waiting_for_room)
         self._waiting_for_room.clear()
         for waiter in waiting:

@@ -290,7 +290,8 @@ class Publication:
             self.failed.append((place, given, encoded))
             return
         self.held[place] = given
-        self._sender.add(as_plain_str(channel), _PublishedEvent(self, place, given, encoded))
+        name = channel if type(channel) is str else as_plain_str(channel)
+        self._sender.add(name, _PublishedEvent(self, place, given, encoded))
 
     def _unreadable(self, error: Exception) -> InvalidRequestError:
         return InvalidRequestError(
