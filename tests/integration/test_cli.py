@@ -21,6 +21,8 @@ from urllib.parse import urlencode
 import pytest
 import pytest_twisted
 
+from tests.support.command_line import Command, Done
+from tests.support.command_line import run as run_command
 from tests.support.observing import Log
 from txpusher import _cli as cli
 from txpusher._protocol import signing
@@ -121,6 +123,22 @@ def test_serve_is_ready_and_logs_what_happens(serving: Serving) -> None:
     assert re.search(r" refused +app 1  GET /apps/1/channels: 401 ", serving.line())
     code, out, err = serving.stop(signal.SIGTERM)
     assert (code, out, err) == (0, "", "")
+
+
+def test_serve_prints_objects_for_programs() -> None:
+    command = Command("serve", "--port", "0", "--json", "--app", "7:k:s")
+    try:
+        ready = json.loads(command.line())
+        assert (ready["kind"], ready["app_id"]) == ("ready", "7")
+        assert run_command("trigger", "c", "e", "x\x1b", url=ready["url"]).code == 0
+        told = json.loads(command.line())
+        assert abs(told.pop("time") - time.time()) < 60
+        assert told == {
+            "kind": "event", "app_id": "7", "channel": "c", "event": "e", "data": "x\x1b"
+        }  # fmt: skip
+        assert command.end() == Done(130, "", "")
+    finally:
+        command.kill()
 
 
 def test_interrupted_serve_ends_cleanly_with_the_code_of_an_interrupt(serving: Serving) -> None:

@@ -142,6 +142,31 @@ async def test_end_with_a_delivery_under_way_is_clean(
     await close(socket)
 
 
+@pytest_twisted.ensureDeferred
+async def test_deliveries_are_objects_for_programs(
+    serve: Serve, listening: list[Listening]
+) -> None:
+    program = serve(answering(reply(204)))
+    listen = Listening(URL, "--json", "--forward-to", f"http://127.0.0.1:{program.port}/")
+    listening.append(listen)
+    ready = json.loads(await deferToThread(listen.command.line))
+    assert ready["kind"] == "ready"
+    socket = await open_socket(int(re.findall(r":(\d+)/apps", ready["url"])[0]))
+    socket.subscribe("news")
+    told = json.loads(await listen.line_with("delivery"))
+    assert told.pop("seconds") >= 0
+    assert told == {
+        "kind": "delivery",
+        "number": 1,
+        "repeated": False,
+        "events": [{"name": "channel_occupied", "channel": "news"}],
+        "status": 204,
+        "error": None,
+    }
+    await close(socket)
+    assert (await deferToThread(listen.command.end)).code == 130
+
+
 @pytest.mark.parametrize("url", ["nonsense", "ftp://h/", "http:///x", "http://h/ secret"])
 def test_url_that_is_none_is_one_line_and_not_quoted(url: str) -> None:
     done = run("listen", "--port", "0", "--forward-to", url)

@@ -170,15 +170,15 @@ class ListenServing(Serving):
         """
         arguments = self._arguments
         forwarder = Forwarder(arguments.forward_to, reactor, arguments.forward_timeout)
-        is_json = getattr(arguments, "json", False)
-        deliveries = self._deliveries = Deliveries(forwarder, reactor, show, is_json)
+        deliveries = Deliveries(forwarder, reactor, show, self._is_json)
+        self._deliveries = deliveries
         site: Any = Site(deliveries)
         site.noisy = False
         port = reactor.listenTCP(0, site, interface="127.0.0.1")
         url = f"http://127.0.0.1:{port.getHost().port}/"
         self._apps = [attrs.evolve(app, webhooks=(*app.webhooks, url)) for app in self._apps]
         self._own = f"{url}:"
-        if not is_json:
+        if not self._is_json:
             show(f"Webhooks go to {forwarder.place}")
         try:
             return await super().run(reactor, show)
@@ -196,7 +196,8 @@ class ListenServing(Serving):
         """Read numbers from the terminal."""
         if sys.stdin is None or not sys.stdin.isatty():
             return
-        show("A number and Enter send that delivery again.")
+        if not self._is_json:
+            show("A number and Enter send that delivery again.")
         Thread(target=self._read, args=(reactor,), name="listen", daemon=True).start()
 
     def _read(self, reactor: Any) -> None:

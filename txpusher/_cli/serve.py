@@ -7,12 +7,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from time import strftime
+from time import strftime, time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import attrs
+
 from txpusher._cli.codes import fail
-from txpusher._cli.output import printable
+from txpusher._cli.output import ndjson, printable
 from txpusher._cli.parser import add_command
 from txpusher._server_options import (
     APP_OPTIONS,
@@ -62,6 +64,9 @@ def add_options(parser: Any) -> None:
         ("where it listens", PLACE_OPTIONS),
         ("the apps", (APPS, WEBHOOKS, *APP_OPTIONS)),
         ("the server", (*SERVER_OPTIONS, *CONSOLE_OPTIONS, TROUBLE)),
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object per line, not text"
     )
     for title, options in groups:
         group = parser.add_argument_group(title)
@@ -146,6 +151,7 @@ class Serving:
     def __init__(self, arguments: argparse.Namespace, apps: list[App]) -> None:
         self._arguments = arguments
         self._apps = apps
+        self._is_json: bool = arguments.json
         # What is wrong with a setting is told before a reactor begins.
         self._server()
 
@@ -194,7 +200,15 @@ class Serving:
     def _introduce(self, server: ChannelsServer, place: Place, show: Show) -> None:
         """Print what clients need."""
         for app in self._apps:
-            show(f"Ready: PUSHER_URL={server.url(app.id)}")
+            url_of_app = server.url(app.id)
+            if self._is_json:
+                show(ndjson({"kind": "ready", "app_id": app.id, "url": url_of_app}))
+            else:
+                show(f"Ready: PUSHER_URL={url_of_app}")
+        if not self._is_json:
+            self._introduce_to_people(server, place, show)
+
+    def _introduce_to_people(self, server: ChannelsServer, place: Place, show: Show) -> None:
         try:
             port = server.port
         except RuntimeError as error:
@@ -216,7 +230,10 @@ class Serving:
 
     def tell(self, activity: Activity, show: Show) -> None:
         """Print what has happened on the server."""
-        show(f"{strftime('%H:%M:%S')}  {line_of(activity)}")
+        if self._is_json:
+            show(object_of(activity, time()))
+        else:
+            show(f"{strftime('%H:%M:%S')}  {line_of(activity)}")
 
     def begun(self, reactor: Any, show: Show) -> None:
         """Take note that the server listens."""
@@ -239,6 +256,16 @@ def pusher_js(
         f"new Pusher({json.dumps(key)}, {{wsHost: {where}, {name}: {port}, {path}"
         f'forceTLS: {tls}, enabledTransports: ["ws"], cluster: ""}})'
     )
+
+
+def object_of(activity: Activity, now: float) -> str:
+    """
+    Return what happened for programs, as a JSON object without the fields that are None.
+
+    :param now: Seconds since the epoch.
+    """
+    fields = attrs.asdict(activity, filter=lambda attribute, value: value is not None)
+    return ndjson({"time": round(now, 3), **fields})
 
 
 def line_of(activity: Activity) -> str:
