@@ -50,7 +50,7 @@ class OwnSubscriber(Interface):
 
     # Operations
 
-    def do_open(self, key: str, host: str, port: int, options: Any) -> None:
+    def do_open(self, key: str, host: str, port: int, options: Any, library: str) -> None:
         milliseconds = options.get("activityTimeout", 120_000)
         subscriber = self._subscriber = Subscriber(
             key,
@@ -158,6 +158,8 @@ class OwnSubscriber(Interface):
         channel, event, data = message.channel, message.event, message.data
         if event == "pusher:error":
             self._put("error", code=data.get("code"), message=data.get("message"))
+        elif channel is None and event in ("online", "offline"):
+            self._put("watchlist", event=event, data=data)
         elif channel is None or channel.startswith("#"):
             self._put("user_event", event=event, data=data)
         elif event.startswith("client-"):

@@ -42,7 +42,11 @@ def node_command() -> str:
     # Two test runs that begin together must not install at the same time.
     with open(HERE / "package.json", encoding="utf-8") as manifest:
         fcntl.flock(manifest, fcntl.LOCK_EX)
-        wanted = json.load(manifest)["dependencies"]
+        # An alias has the name of the package before its version.
+        wanted = {
+            name: version.rpartition("@")[2]
+            for name, version in json.load(manifest)["dependencies"].items()
+        }
         if wanted != _installed(wanted):
             _install()
     return node

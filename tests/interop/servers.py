@@ -14,6 +14,7 @@ import attrs
 from tests.support.credentials import MASTER_KEY_BASE64
 from tests.support.process import Process
 from txpusher import Pusher
+from txpusher._server_options import DEFAULT_APP
 
 from .requirements import HERE, import_or_skip
 
@@ -63,6 +64,10 @@ class Address:
         }
 
 
+#: The default app of ``txpusher serve``, without a port.
+DEFAULT = Address(0, *DEFAULT_APP.split(":"))
+
+
 @contextlib.asynccontextmanager
 async def pusher_for(address: Address, **settings: Any) -> AsyncIterator[Pusher]:
     """A Pusher for *address*, some of its *settings* changed; closed at the end."""
@@ -76,12 +81,24 @@ async def pusher_for(address: Address, **settings: Any) -> AsyncIterator[Pusher]
 @contextlib.asynccontextmanager
 async def embedded(app_id: str = APP_ID, **options: Any) -> AsyncIterator[Address]:
     """A ``txpusher.server`` with one app, stopped at the end; *options* are the app's."""
+    async with _serving(Address(0, app_id), **options) as address:
+        yield address
+
+
+def default_app() -> contextlib.AbstractAsyncContextManager[Address]:
+    """A ``txpusher.server`` with the app that ``txpusher serve`` has, stopped at the end."""
+    return _serving(DEFAULT)
+
+
+@contextlib.asynccontextmanager
+async def _serving(address: Address, **options: Any) -> AsyncIterator[Address]:
     import_or_skip("wsproto")
     server = import_or_skip("txpusher.server")
-    channels = server.ChannelsServer([server.App(app_id, KEY, SECRET, **options)])
+    app = server.App(address.app_id, address.key, address.secret, **options)
+    channels = server.ChannelsServer([app])
     await channels.listen()
     try:
-        yield Address(channels.port, app_id, url=channels.url(app_id))
+        yield attrs.evolve(address, port=channels.port, url=channels.url(address.app_id))
     finally:
         await channels.stop()
 

@@ -9,8 +9,9 @@ const { serve } = require("./peer");
 const subscribers = new Map();
 
 const { report, ask } = serve({
-  open({ subscriber, key, host, port, options }) {
-    const pusher = new Pusher(key, settings(subscriber, host, port, options));
+  open({ subscriber, key, host, port, options, library }) {
+    const Client = require(library);
+    const pusher = new Client(key, settings(subscriber, host, port, options));
     watch(subscriber, pusher);
     subscribers.set(subscriber, { pusher });
   },
@@ -121,6 +122,13 @@ function settings(subscriber, host, port, options) {
       customHandler: ({ socketId }, callback) =>
         answer({ type: "user", subscriber, socket_id: socketId }, callback),
     },
+    // How libraries before version 7.1 spell it; later ones prefer the above.
+    authorizer: ({ name: channel }) => ({
+      authorize: (socket_id, callback) =>
+        answer({ type: "channel", subscriber, channel, socket_id }, (error, authorization) =>
+          callback(Boolean(error), authorization),
+        ),
+    }),
     ...options,
   };
 }
@@ -146,8 +154,13 @@ function watch(subscriber, pusher) {
   pusher.connection.bind("message", ({ event, channel, data }) =>
     report({ type: "message", subscriber, event, channel, data }),
   );
+  // Sign-ins came with version 7.1.
+  if (!pusher.user) return;
   pusher.user.bind_global((event, data) =>
     report({ type: "user_event", subscriber, event, data: plain(data) }),
+  );
+  pusher.user.watchlist.bind_global((event, data) =>
+    report({ type: "watchlist", subscriber, event, data: plain(data) }),
   );
 }
 

@@ -78,14 +78,26 @@ class Subscriber:
 
     # What it does
 
-    async def open(self, address: Address, *, echo: bool = False, **options: Any) -> None:
-        """Begin to connect; *echo* makes laravel-echo the one that does."""
+    async def open(
+        self,
+        address: Address,
+        *,
+        echo: bool = False,
+        library: str = "pusher-js",
+        **options: Any,
+    ) -> None:
+        """
+        Begin to connect; *echo* makes laravel-echo the one that does.
+
+        :param library: The package, of ``package.json``, without *echo*.
+        """
         await self.call(
             "open_echo" if echo else "open",
             key=address.key,
             host=address.host,
             port=address.port,
             options=options,
+            library=library,
         )
 
     async def connect(self, address: Address, **options: Any) -> None:
@@ -169,6 +181,10 @@ class Subscriber:
     async def user_event(self, event: str) -> Any:
         """The data of the next *event* to the user who signed in."""
         return (await self.report("user_event", event=event))["data"]
+
+    async def watchlist_event(self, event: str) -> Any:
+        """The users of the next *event* of the user's watchlist, ``online`` or ``offline``."""
+        return (await self.report("watchlist", event=event))["data"]["user_ids"]
 
     async def echo_event(self, channel: str, event: str) -> Any:
         """What laravel-echo passes on next for *event*, in its own name for it."""

@@ -7,6 +7,7 @@ import pytest_twisted
 from twisted.internet.defer import gatherResults
 
 from txpusher import ForbiddenError
+from txpusher.server import Limits
 
 from . import servers
 from .servers import APP_ID, KEY, SECRET, Address, free_ports
@@ -150,6 +151,91 @@ class TestPresenceBySignIn:
         )
         assert "has not signed in" in refused["data"]["error"]
         assert (await subscriber.error(None))["message"].startswith("Subscription to")
+
+
+class TestWatchlist:
+    @pytest_twisted.ensureDeferred
+    async def test_users_of_the_watchlist_come_and_go(self, pusher, connect, name):
+        friend, other = name("friend"), name("friend")
+        early = await connect(user={"id": other})
+        await early.sign_in()
+        watcher = await connect(user={"id": name("user"), "watchlist": [friend, other]})
+        await watcher.sign_in()
+        assert await watcher.watchlist_event("online") == [other]
+        twice = [await connect(user={"id": friend}) for _ in range(2)]
+        for subscriber in twice:
+            await subscriber.sign_in()
+        assert await watcher.watchlist_event("online") == [friend]
+        await twice[0].disconnect()
+        await early.disconnect()
+        assert await watcher.watchlist_event("offline") == [other]
+        await pusher.terminate_user_connections(friend)
+        assert await watcher.watchlist_event("offline") == [friend]
+        told = [m for m in watcher.inbox.received if m["type"] == "watchlist"]
+        assert len(told) == 4
+
+    @pytest_twisted.ensureDeferred
+    async def test_watchlist_of_too_many_users_is_4302_and_the_sign_in_holds(
+        self, pusher, connect, name
+    ):
+        user = {"id": name("user"), "watchlist": [str(number) for number in range(101)]}
+        watcher = await connect(user=user)
+        await watcher.sign_in()
+        await watcher.error(4302)
+        await (await connect(user={"id": "7"})).sign_in()
+        await pusher.send_to_user(user["id"], "event", 1)
+        assert await watcher.user_event("event") == 1
+        assert "watchlist" not in [m["type"] for m in watcher.inbox.received]
+
+
+class TestAuthorizedConnections:
+    @pytest_twisted.ensureDeferred
+    async def test_connection_that_is_not_authorized_in_time_ends(self, subscribers, server):
+        idle = subscribers()
+        await idle.open(server)
+        error = await idle.error(4009)
+        assert "Connection not authorized within timeout" in error["message"]
+        await idle.state("disconnected")
+
+    @pytest_twisted.ensureDeferred
+    async def test_connection_that_signs_in_stays(self, pusher, connect, name):
+        user = {"id": name("user")}
+        subscriber = await connect(user=user)
+        await subscriber.sign_in()
+        idle = await connect()
+        await idle.error(4009)
+        await pusher.send_to_user(user["id"], "event", 1)
+        assert await subscriber.user_event("event") == 1
+
+    @pytest_twisted.async_yield_fixture
+    async def server(self):
+        async with servers.embedded(authorization_timeout=1.0) as address:
+            yield address
+
+
+class TestHostedLimits:
+    @pytest_twisted.ensureDeferred
+    async def test_member_too_many_is_refused_in_words(self, connect, name):
+        channel = name("presence-room")
+        for number in range(2):
+            await (await connect(member={"user_id": str(number)})).subscribe(channel)
+        late = await connect(member={"user_id": "late"})
+        await late.ask_to_subscribe(channel)
+        error = await late.event(channel, "pusher:subscription_error")
+        assert "has 2 members already" in error["error"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_event_beyond_the_day_is_a_forbidden_error(self, pusher):
+        for _ in range(50):
+            await pusher.trigger("room", "event", 1)
+        with pytest.raises(ForbiddenError, match="over its quota of 50 messages"):
+            await pusher.trigger("room", "event", 1)
+
+    @pytest_twisted.async_yield_fixture
+    async def server(self):
+        limits = Limits(presence_members=2, messages_per_day=50)
+        async with servers.embedded(limits=limits) as address:
+            yield address
 
 
 class TestQueries:
