@@ -6,8 +6,14 @@ That no event is lost, whatever happens, is for test_batching_model to see to.
 
 import pytest
 
-from txpusher import APIError, HTTPError
-from txpusher._batching import EventState, QueuedEvent, Scheduler, is_about_content
+from txpusher import APIError, HTTPError, Pusher
+from txpusher._batching import (
+    EventState,
+    QueuedEvent,
+    Scheduler,
+    is_about_content,
+    wants_attributes,
+)
 
 
 class Event(QueuedEvent):
@@ -420,3 +426,15 @@ class TestContent:
 
     def test_lost_connection_does_not_split(self):
         assert not is_about_content(HTTPError("lost"))
+
+
+@pytest.mark.parametrize(
+    ("options", "wants"),
+    [({}, False), ({"info": ["user_count"]}, True), ({"socket_id": "1.2"}, False)],
+)
+@pytest.mark.parametrize("data", ["text", ',"info":"user_count"', {"info": "user_count"}])
+def test_attributes_are_wanted_where_an_event_asks_for_info(options, wants, data):
+    pusher = Pusher("3", "key", "secret")
+    encoded = pusher.api.batch_item("a", "created", data, **options)
+    other = pusher.api.batch_item("b", "created", "text")
+    assert wants_attributes([Event("b1", other), Event("a1", encoded)]) is wants

@@ -16,10 +16,6 @@ from tests.support.laws import LAWS, PURE, VALUES, Modules, imports_are_late, pa
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: Modules that still break a law, by law.  The list only shrinks: a module that keeps the
-#: law has to leave it.
-KNOWN_BREACHES: dict[str, set[str]] = {}
-
 
 def breaches(name: str, sources: dict[str, str]) -> list[str]:
     """What a law says about a made-up tree, without the line numbers."""
@@ -35,26 +31,14 @@ def package() -> Modules:
 class TestPackage:
     @pytest.mark.parametrize("name", LAWS)
     def test_package_keeps_law(self, package: Modules, name: str) -> None:
-        known = KNOWN_BREACHES.get(name, set())
-        assert [str(found) for found in LAWS[name](package) if found.path not in known] == []
-
-    @pytest.mark.parametrize("name", KNOWN_BREACHES)
-    def test_module_that_keeps_law_leaves_list_of_known_breaches(
-        self, package: Modules, name: str
-    ) -> None:
-        found = {breach.path for breach in LAWS[name](package)}
-        assert KNOWN_BREACHES[name] - found == set()
+        assert [str(found) for found in LAWS[name](package)] == []
 
     def test_import_of_package_loads_no_reactor_and_no_optional_module(self) -> None:
         assert imports_are_late(ROOT) == []
 
     @pytest.mark.parametrize("pattern", [*PURE, *VALUES, *laws.ROADS, *laws.LISTENERS])
     def test_pattern_of_law_names_a_module(self, package: Modules, pattern: str) -> None:
-        known_later = {
-            "txpusher/subscriber.py",
-        }
-        named = any(module.is_in((pattern,)) for module in package.values())
-        assert named or pattern in known_later
+        assert any(module.is_in((pattern,)) for module in package.values())
 
 
 #: For each law, sources that break it and what the law says about them.

@@ -393,6 +393,14 @@ class UnboundRequest:
         raise RuntimeError("working outside of request context")
 
 
+class ReadRequest(ForeignRequest):
+    """A request whose body can be had no more, as Django's once it was read as a file."""
+
+    @property
+    def body(self):
+        raise OSError("the body has been read from the stream already")
+
+
 class TestForeignRequest:
     @pytest.mark.parametrize(
         ("request_", "advice"),
@@ -423,6 +431,11 @@ class TestForeignRequest:
 
     def test_unbound_proxy_is_refused_in_words(self):
         message = refusal(pusher.webhook, UnboundRequest())
+        assert message.endswith("pass headers=... and body=..., the exact bytes received")
+
+    def test_request_whose_body_has_been_read_is_refused_in_words(self):
+        message = refusal(pusher.webhook, ReadRequest())
+        assert message.startswith("request must be a request of twisted.web, not ReadRequest")
         assert message.endswith("pass headers=... and body=..., the exact bytes received")
 
     def test_body_that_a_framework_has_decoded_is_refused(self):
