@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Authorizer(Protocol):
-    """What signs subscriptions to private and presence channels."""
+    """A callable that signs subscriptions to private and presence channels."""
 
     def __call__(self, channel: str, socket_id: str, /) -> Answer:
         """
@@ -42,7 +42,7 @@ class Authorizer(Protocol):
 
 
 class UserAuthorizer(Protocol):
-    """What signs the sign-ins of users."""
+    """A callable that signs the sign-ins of users."""
 
     def __call__(self, socket_id: str, user_data: Mapping[str, Any], /) -> Answer:
         """

@@ -60,7 +60,7 @@ def is_about_content(error: BaseException) -> bool:
 
 
 class EventState(enum.Enum):
-    """Where an event is."""
+    """The state of one event of a scheduler."""
 
     #: In the queue of its channel.
     WAITING = enum.auto()

@@ -48,7 +48,7 @@ T = TypeVar("T")
 @attrs.frozen
 class Published:
     """
-    What has become of the events of :meth:`BatchPublisher.publish`.
+    The outcome of the events that :meth:`BatchPublisher.publish` was given.
 
     :ivar accepted: How many events the server has accepted.
     :ivar failed: The other events, in the order in which they were given: each a tuple of

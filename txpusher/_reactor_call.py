@@ -52,7 +52,7 @@ def stopped_error(*, maybe_delivered: bool = False) -> ClosedError:
 
 
 class CallState(enum.Enum):
-    """Where a call is."""
+    """The state of one call."""
 
     #: Handed to the reactor, whose thread has not come to it.
     QUEUED = enum.auto()

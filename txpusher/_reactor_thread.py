@@ -41,7 +41,7 @@ _log = Logger(namespace="txpusher")
 
 
 class ReactorState(enum.Enum):
-    """What this process knows of its reactor."""
+    """The state of the reactor, as far as this process knows it."""
 
     #: No call has been made yet.
     UNUSED = enum.auto()
@@ -221,7 +221,7 @@ class ReactorThread:
         self._give_up_calls()
 
     def _give_up_calls(self) -> None:
-        """The reactor has stopped: a call that is not over may never be."""
+        """Settle every call that is not over: the reactor has stopped, and none would end."""
         with self._lock:
             self._state = ReactorState.STOPPED
             calls = list(self._calls)

@@ -39,7 +39,7 @@ Name = Callable[[Any, Any], str]
 @attrs.frozen
 class ScrapySettings:
     """
-    What a crawler's PUSHER_ settings say.
+    The PUSHER_ settings of a crawler, checked.
 
     :ivar url: PUSHER_URL.
     :ivar channel: Makes the name of an item's channel.

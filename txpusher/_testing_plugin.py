@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def channels_server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    """A Channels server in the reactor of pytest-twisted: txpusher.testing.RunningServer."""
+    """Start a Channels server in pytest-twisted's reactor: txpusher.testing.RunningServer."""
     plugins = request.config.pluginmanager
     if not (plugins.hasplugin("twisted") or plugins.hasplugin("pytest_twisted")):
         pytest.fail(
@@ -37,7 +37,7 @@ def channels_server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def blocking_channels_server() -> Iterator[BlockingRunningServer]:
-    """A Channels server in a process of its own: txpusher.testing.BlockingRunningServer."""
+    """Start a Channels server in its own process: txpusher.testing.BlockingRunningServer."""
     from txpusher.testing import BlockingRunningServer
 
     with BlockingRunningServer.start() as server:

@@ -42,7 +42,7 @@ class RefusalError(Exception):
 
 
 class AnswerState(Enum):
-    """What has become of the answer to one request."""
+    """The state of the answer to one request."""
 
     #: The client waits for the answer.
     DUE = auto()

@@ -74,7 +74,7 @@ class CheckError(Exception):
 @attrs.frozen
 class Outcome:
     """
-    What a check has found.
+    The finding of one check.
 
     :ivar status: ``"ok"``, ``"failed"`` or ``"skipped"``.
     """

@@ -344,7 +344,7 @@ class _BodyReader(Protocol):
 
     @property
     def body(self) -> bytes:
-        """What has come of the body."""
+        """The bytes of the body that have come so far."""
         return b"".join(self._chunks)
 
     def _stop(self, ended: object) -> None:

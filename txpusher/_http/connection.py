@@ -139,7 +139,7 @@ class PooledConnection(ProtocolWrapper):
 
     @property
     def hint(self) -> str:
-        """What may be wrong with the settings, as far as the bytes on the connection tell."""
+        """Words about a setting that the bytes on the connection show to be wrong, or empty."""
         if self._answered_in_tls:
             return "; the server answered in TLS: is it a port for HTTPS?"
         silent = self._requests == 1 and not self._received

@@ -33,7 +33,7 @@ class Attempt:
 @attrs.frozen
 class Stats:
     """
-    What a client is doing and has done, at one moment.
+    The numbers of a client's operations so far, and of those under way, at one moment.
 
     :ivar pending: Operations that wait, for a connection or for a retry.
     :ivar in_flight: Operations that are being sent or wait for the reply.

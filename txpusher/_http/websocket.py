@@ -54,7 +54,7 @@ NORMAL, UNSUPPORTED, ABNORMAL, TOO_BIG = 1000, 1003, 1006, 1009
 
 
 class Receiver(Protocol):
-    """What a line reports to."""
+    """The object that a line tells of its messages, and of its end."""
 
     def line_received(self, line: Line, text: str) -> None:
         """Take a text message."""

@@ -16,7 +16,7 @@ OVER_CAPACITY_DELAY = 1.0
 
 
 class Return(enum.Enum):
-    """Whether, and when, a client connects again after its connection has ended."""
+    """The moment at which a client connects again after its connection has ended."""
 
     #: 4000 to 4099: the same connection would be refused again.
     NEVER = "never"

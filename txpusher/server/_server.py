@@ -246,7 +246,7 @@ class ChannelsServer:
     @property
     def trouble(self) -> Trouble:
         """
-        What the server does wrong on request, so that programs can test their bad days.
+        The faults that the server shows on request, so that programs can test their bad days.
 
         ::
 

@@ -220,7 +220,7 @@ class Departures:
 
 class AppState:
     """
-    What the hub knows of one app.
+    The state of one app: its connections, channels and users.
 
     :param epoch: What to add to the hub's time for the seconds since the epoch.
     :ivar cache: The last event of each cache channel, by the channel's name.

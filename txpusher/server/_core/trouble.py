@@ -56,7 +56,7 @@ def check_close_code(code: object) -> None:
 @attrs.define(eq=False)
 class Trouble:
     """
-    What a server does wrong on request, so that programs can test their bad days.
+    The faults that a server shows on request, so that programs can test their bad days.
 
     The attributes may be set at any time, and hold from the next request on.  They are about
     the HTTP API below ``/apps``; ``refuse_auth`` and :meth:`close_all` are about WebSockets.
@@ -100,7 +100,7 @@ class Trouble:
 @attrs.frozen
 class Mishap:
     """
-    What befalls one request.
+    The faults that one request meets.
 
     :ivar status: The status to answer with, without acting on the request; None for none.
     :ivar is_reply_dropped: Whether the connection closes in place of the reply.
