@@ -14,6 +14,7 @@ from txpusher._event import Event
 from txpusher._offline import OfflineOperations
 from txpusher._reactor_thread import reactor_thread, wait_for, wait_for_query
 from txpusher._request import ApiRequest, build_request
+from txpusher._text import with_type
 from txpusher.client import Pusher
 from txpusher.errors import BlockingCallError, ConfigurationError
 
@@ -78,7 +79,7 @@ class BlockingPusher(OfflineOperations):
         :raises ConfigurationError: *pusher* is no :class:`~txpusher.Pusher`.
         """
         if not isinstance(pusher, Pusher):
-            raise ConfigurationError(f"pusher must be a Pusher, not a {type(pusher).__name__}")
+            raise ConfigurationError(f"pusher must be a Pusher, not {with_type(pusher)}")
         blocking: Self = cls.__new__(cls)
         blocking._use(pusher)
         return blocking

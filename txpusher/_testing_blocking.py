@@ -22,6 +22,7 @@ from txpusher._testing_memory import (
     Wish,
 )
 from txpusher._testing_process import ServerProcess
+from txpusher._validators import check_timeout
 from txpusher.client import Pusher
 from txpusher.errors import BlockingCallError, ClosedError
 from txpusher.server import Activity, App
@@ -239,6 +240,7 @@ class BlockingRunningServer:
                 raise
 
     def _wait(self, wish: Wish[T], timeout: float) -> T:
+        check_timeout("timeout", timeout, optional=False)
         end = time.monotonic() + timeout
         self._catch_up()
         future: Future[T] = Future()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import attrs
 
 from txpusher._protocol.encryption import decode_master_key, decrypt, is_encrypted
+from txpusher._text import is_really, with_wrong_type
 from txpusher.errors import ClosedError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -276,8 +277,10 @@ class Memory:
 
         :raises InvalidRequestError: *count* is no whole number >= 0.
         """
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise InvalidRequestError(f"count must be a whole number >= 0, not {count!r}")
+        if not is_really(int, count) or count < 0:
+            raise InvalidRequestError(
+                f"count must be a whole number >= 0, not {with_wrong_type(int, count)}"
+            )
 
         def look() -> tuple[SubscribedClient, ...] | None:
             clients = tuple(self._clients_of(channel))

@@ -16,7 +16,7 @@ import attrs
 
 from txpusher._text import as_plain_str, is_really, is_str, with_type, with_wrong_type
 from txpusher._urls import is_raw_path, redacted_repr
-from txpusher.errors import ConfigurationError
+from txpusher.errors import ConfigurationError, InvalidRequestError
 
 #: The longest time that a setting may ask for, in seconds.  More cannot be meant.
 MAX_SECONDS = 1e9
@@ -67,6 +67,21 @@ def check_seconds(name: str, value: object, *, zero: bool = False) -> None:
             f"{name} must be a number of seconds {limit}, "
             f"not {with_wrong_type((int, float), value)}"
         )
+
+
+def check_timeout(name: str, value: object, *, optional: bool = True) -> None:
+    """
+    Refuse a *value* that is not a number of seconds of at least 0.
+
+    :param optional: Whether None is accepted, which waits as long as it takes.
+    :raises InvalidRequestError: *value* is an argument of a call, and no setting.
+    """
+    if (value is None and optional) or (is_number(value) and cast(float, value) >= 0):
+        return
+    raise InvalidRequestError(
+        f"{name} must be a number of seconds >= 0{' or None' if optional else ''}, "
+        f"not {with_wrong_type((int, float), value)}"
+    )
 
 
 def check_bool(name: str, value: object) -> None:

@@ -16,8 +16,8 @@ from typing import Any, cast
 from twisted.logger import Logger
 
 from txpusher._protocol.signing import hmac_hex, same_signature
-from txpusher._text import is_str, short_repr, with_wrong_type
-from txpusher._validators import is_number
+from txpusher._text import is_str, short_repr
+from txpusher._validators import check_timeout, is_number
 from txpusher._webhook_parts import Parts, body_bytes, header_text
 from txpusher.config import Config
 from txpusher.errors import InvalidRequestError, WebHookError
@@ -173,15 +173,9 @@ def _time(time_ms: float) -> datetime:
     return datetime.fromtimestamp(time_ms / 1000, timezone.utc)
 
 
-def _max_age(max_age: object) -> float | None:
-    if max_age is None:
-        return None
-    if not is_number(max_age) or not max_age >= 0:  # type: ignore[operator]
-        raise InvalidRequestError(
-            "max_age must be a number of seconds >= 0 or None, "
-            f"not {with_wrong_type((int, float), max_age)}"
-        )
-    return max_age  # type: ignore[return-value]
+def _max_age(max_age: float | None) -> float | None:
+    check_timeout("max_age", max_age)
+    return max_age
 
 
 def _is_token(pair: object) -> bool:

@@ -14,6 +14,7 @@ import attrs
 from txpusher._interfaces import JsonDumps, JsonLoads
 from txpusher._json import json_dumps
 from txpusher._protocol.encryption import decode_master_key
+from txpusher._text import with_type
 from txpusher._urls import (
     Proxy,
     clean_host,
@@ -76,7 +77,7 @@ def check_tls_policy(instance: object, attribute: attrs.Attribute[Any], value: o
 
     if not IPolicyForHTTPS.providedBy(value):
         raise ConfigurationError(
-            f"tls_policy must provide IPolicyForHTTPS, not be a {type(value).__name__}"
+            f"tls_policy must provide IPolicyForHTTPS, not be {with_type(value)}"
         )
 
 
@@ -86,7 +87,7 @@ def check_endpoint(instance: object, attribute: attrs.Attribute[Any], value: obj
 
     if not IStreamClientEndpoint.providedBy(value):
         raise ConfigurationError(
-            f"endpoint must provide IStreamClientEndpoint, not be a {type(value).__name__}"
+            f"endpoint must provide IStreamClientEndpoint, not be {with_type(value)}"
         )
 
 

@@ -8,7 +8,7 @@ When events travel, and with which others, is :mod:`txpusher._batching`'s to dec
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
@@ -17,14 +17,14 @@ from txpusher._batch_sender import BatchSender
 from txpusher._event import Event
 from txpusher._publication import Publication, Published
 from txpusher._request import build_request
-from txpusher._text import as_plain_str, short_repr, with_type
+from txpusher._text import as_plain_str, with_type
 from txpusher._unsettled import SentEvent
 from txpusher._validators import (
     check_bool,
     check_optional_whole_number,
     check_seconds,
+    check_timeout,
     check_whole_number,
-    is_number,
 )
 from txpusher.client import Pusher
 from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
@@ -222,8 +222,11 @@ class BatchPublisher:
             time is up.  They are sent all the same.  The Deferred fails with an
             :class:`~txpusher.InvalidRequestError` where *timeout* is something else.
         """
-        refusal = _refusal_of_timeout(timeout)
-        return self._sender.flush(timeout) if refusal is None else fail(refusal)
+        try:
+            check_timeout("timeout", timeout)
+        except InvalidRequestError:
+            return fail()
+        return self._sender.flush(timeout)
 
     def close(self, timeout: float | None = None) -> Deferred[int]:
         """
@@ -235,19 +238,12 @@ class BatchPublisher:
         :param timeout: As for :meth:`flush`.
         :return: As :meth:`flush`.
         """
-        refusal = _refusal_of_timeout(timeout)
-        if refusal is not None:
-            return fail(refusal)
+        try:
+            check_timeout("timeout", timeout)
+        except InvalidRequestError:
+            return fail()
         self._sender.close()
         return self._sender.flush(timeout)
-
-
-def _refusal_of_timeout(timeout: object) -> InvalidRequestError | None:
-    if timeout is None or (is_number(timeout) and cast(float, timeout) >= 0):
-        return None
-    return InvalidRequestError(
-        f"timeout must be a number of seconds >= 0 or None, not {short_repr(timeout)}"
-    )
 
 
 class _TriggeredEvent(SentEvent):

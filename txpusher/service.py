@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from txpusher._text import with_type
 from txpusher._validators import check_seconds
 from txpusher.client import Pusher
 from txpusher.errors import ClosedError, ConfigurationError
@@ -60,10 +61,10 @@ class PusherService(Service):
         flush_timeout: float = 5.0,
     ) -> None:
         if not isinstance(pusher, Pusher):
-            raise ConfigurationError(f"pusher must be a Pusher, not a {type(pusher).__name__}")
+            raise ConfigurationError(f"pusher must be a Pusher, not {with_type(pusher)}")
         if publisher is not None and not isinstance(publisher, BatchPublisher):
             raise ConfigurationError(
-                f"publisher must be a BatchPublisher, not a {type(publisher).__name__}"
+                f"publisher must be a BatchPublisher, not {with_type(publisher)}"
             )
         check_seconds("flush_timeout", flush_timeout, zero=True)
         self.pusher = pusher

@@ -51,7 +51,8 @@ from txpusher._testing_memory import (
     Wish,
 )
 from txpusher._testing_transport import SentEvent
-from txpusher.errors import ClosedError
+from txpusher._validators import check_timeout
+from txpusher.errors import ClosedError, InvalidRequestError
 from txpusher.server import App, ChannelsServer
 
 if TYPE_CHECKING:
@@ -256,8 +257,9 @@ class RunningServer:
     def _wait(self, wish: Wish[T], timeout: float) -> Deferred[T]:
         result: Deferred[T] = Deferred(lambda _: self._memory.give_up(wish))
         try:
+            check_timeout("timeout", timeout, optional=False)
             self._memory.wait(wish, result.callback, result.cancel)
-        except ClosedError:
+        except (ClosedError, InvalidRequestError):
             return fail()
         if result.called:
             return result

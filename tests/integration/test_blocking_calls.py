@@ -198,8 +198,8 @@ class TestArguments:
 
     def test_wrap_refuses_value_that_is_no_pusher(self):
         client = BlockingPusher(APP_ID, KEY, SECRET)
-        for wrong in (client, None):
-            with pytest.raises(ConfigurationError, match="pusher must be a Pusher, not a "):
+        for wrong, shown in ((client, "the BlockingPusher"), (None, "None")):
+            with pytest.raises(ConfigurationError, match=f"must be a Pusher, not {shown}"):
                 BlockingPusher.wrap(wrong)
 
 

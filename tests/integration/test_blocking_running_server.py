@@ -91,6 +91,12 @@ def test_operations_are_those_of_running_server() -> None:
             assert parameters[0] == parameters[1]
 
 
+def test_wait_for_no_number_of_seconds_is_refused(server: BlockingRunningServer) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        server.wait_for_event(timeout="1")  # type: ignore[arg-type]
+    assert str(caught.value) == "timeout must be a number of seconds >= 0, not the str '1'"
+
+
 def test_published_event_is_seen_at_once_and_handed_out_once(
     server: BlockingRunningServer,
 ) -> None:

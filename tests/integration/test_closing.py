@@ -17,7 +17,14 @@ from tests.support.misbehaving import (
 )
 from tests.support.observing import client_sockets, timers
 from tests.support.waiting import pause, until, within
-from txpusher import ClosedError, HTTPError, RateLimitedError, RetryPolicy, ServerError
+from txpusher import (
+    ClosedError,
+    HTTPError,
+    InvalidRequestError,
+    RateLimitedError,
+    RetryPolicy,
+    ServerError,
+)
 
 from .test_retries import free_port
 
@@ -245,6 +252,20 @@ async def test_close_from_the_hook_waits_for_the_operation(connect, timeout):
     await within(operation.addErrback(lambda failure: order.append("failed")))
     await until(lambda: len(order) == 2)
     assert order == ["failed", "closed"]
+
+
+@pytest.mark.parametrize(
+    ("timeout", "shown"),
+    [(-1, "-1"), ("1", "the str '1'"), (True, "the bool True"), (float("nan"), "nan")],
+)
+@pytest_twisted.ensureDeferred
+async def test_close_with_no_number_of_seconds_is_refused_and_closes_nothing(
+    serve, connect, timeout, shown
+):
+    pusher = connect(serve(answering(OK)))
+    error = await error_of(pusher.close(timeout=timeout), InvalidRequestError)
+    assert str(error) == f"timeout must be a number of seconds >= 0 or None, not {shown}"
+    assert await within(pusher.trigger("c", "e", "d")) == {}
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -44,8 +44,8 @@ class TestSettings:
         [
             ({"flush_timeout": -1}, "flush_timeout must be a number of seconds >= 0"),
             ({"flush_timeout": "5"}, "flush_timeout must be a number of seconds >= 0"),
-            ({"publisher": 3}, "publisher must be a BatchPublisher, not a int"),
-            ({"pusher": 3}, "pusher must be a Pusher, not a int"),
+            ({"publisher": 3}, "publisher must be a BatchPublisher, not the int 3"),
+            ({"pusher": 3}, "pusher must be a Pusher, not the int 3"),
         ],
     )
     def test_malformed_argument_is_refused(self, options, message):
@@ -58,7 +58,7 @@ class TestSettings:
         assert verifyObject(IService, PusherService(Pusher(APP_ID, KEY, SECRET)))
 
     def test_blocking_pusher_is_refused(self):
-        with pytest.raises(ConfigurationError, match="not a BlockingPusher"):
+        with pytest.raises(ConfigurationError, match="not the BlockingPusher"):
             PusherService(BlockingPusher(APP_ID, KEY, SECRET))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -111,12 +112,15 @@ async def test_wait_for_nobody_ends_when_the_last_connection_is_gone(
     assert await gone == ()
 
 
-@pytest.mark.parametrize("count", [-1, 1.0, True, None])
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(-1, "-1"), (1.0, "the float 1.0"), (True, "the bool True"), (None, "None")],
+)
 @pytest_twisted.ensureDeferred
 async def test_count_that_is_no_number_of_subscribers_is_refused(
-    running: RunningServer, count: object
+    running: RunningServer, count: object, shown: str
 ) -> None:
-    with pytest.raises(InvalidRequestError, match=f"count must be .*, not {count}"):
+    with pytest.raises(InvalidRequestError, match=f"count must be .*, not {shown}"):
         await running.wait_for_subscription("a", count=count)  # type: ignore[arg-type]
 
 
@@ -204,6 +208,22 @@ async def test_callback_that_cancels_the_next_waiter_leaves_the_event_to_others(
     await first
     await pusher.trigger("a", "e", 2)
     assert (await running.wait_for_event("a", timeout=0)).data == 2
+
+
+@pytest.mark.parametrize(
+    ("timeout", "shown"),
+    [(-1, "-1"), ("1", "the str '1'"), (True, "the bool True"), (None, "None")],
+)
+@pytest.mark.parametrize("wait", ["event", "client_event", "subscription", "sign_in"])
+@pytest_twisted.ensureDeferred
+async def test_wait_for_no_number_of_seconds_fails_and_waits_for_nothing(
+    running: RunningServer, wait: str, timeout: Any, shown: str
+) -> None:
+    options = {"channel": "a"} if wait == "subscription" else {}
+    waiting = getattr(running, f"wait_for_{wait}")(timeout=timeout, **options)
+    with pytest.raises(InvalidRequestError) as caught:
+        await waiting
+    assert str(caught.value) == f"timeout must be a number of seconds >= 0, not {shown}"
 
 
 @pytest_twisted.ensureDeferred

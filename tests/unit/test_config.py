@@ -269,14 +269,15 @@ class TestChecks:
         policy = BrowserLikePolicyForHTTPS()
         assert config(tls_policy=policy).tls_policy is policy
         assert problem(tls_policy=7) == (
-            "tls_policy must provide IPolicyForHTTPS, not be a int"
+            "tls_policy must provide IPolicyForHTTPS, not be the int 7"
         )
 
     def test_endpoint_provides_the_interface(self):
         endpoint = UNIXClientEndpoint(MemoryReactor(), "/run/channels.sock")
         assert config(endpoint=endpoint).endpoint is endpoint
         assert problem(endpoint="unix:/run/channels.sock") == (
-            "endpoint must provide IStreamClientEndpoint, not be a str"
+            "endpoint must provide IStreamClientEndpoint, not be "
+            "the str 'unix:/run/channels.sock'"
         )
 
     def test_endpoint_beside_a_proxy_is_refused(self):

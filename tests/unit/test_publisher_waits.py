@@ -196,12 +196,17 @@ class TestFlush:
         assert timers(clock) == []
 
     @pytest.mark.parametrize("end", ["flush", "close"])
-    @pytest.mark.parametrize("timeout", [-1, "1", True, float("nan")])
-    def test_bad_timeout_is_refused_and_closes_nothing(self, end: str, timeout: Any) -> None:
+    @pytest.mark.parametrize(
+        ("timeout", "shown"),
+        [(-1, "-1"), ("1", "the str '1'"), (True, "the bool True"), (float("nan"), "nan")],
+    )
+    def test_bad_timeout_is_refused_and_closes_nothing(
+        self, end: str, timeout: Any, shown: str
+    ) -> None:
         publisher, _, _ = publishing()
         error = error_of(getattr(publisher, end)(timeout=timeout))
         assert type(error) is InvalidRequestError
-        assert str(error).startswith("timeout must be a number of seconds >= 0 or None, not ")
+        assert str(error) == (f"timeout must be a number of seconds >= 0 or None, not {shown}")
         assert not publisher.trigger("c", "e", "d").called
 
 

@@ -24,8 +24,7 @@ from txpusher._http.shutdown import ShutdownWatch
 from txpusher._http.stats import Attempt, Counters, Stats
 from txpusher._reply import ApiReply
 from txpusher._request import ApiRequest
-from txpusher._text import short_repr
-from txpusher._validators import is_number
+from txpusher._validators import check_timeout
 from txpusher.config import Config
 from txpusher.errors import (
     ClosedError,
@@ -194,10 +193,10 @@ class Transport:
         :param timeout: Seconds after which what is in flight fails with a ClosedError.
         :return: A Deferred that fires with None when nothing is in flight and no socket open.
         """
-        if timeout is not None and not (is_number(timeout) and timeout >= 0):
-            return fail(
-                InvalidRequestError(f"timeout must be >= 0 seconds, not {short_repr(timeout)}")
-            )
+        try:
+            check_timeout("timeout", timeout)
+        except InvalidRequestError:
+            return fail()
         closed: Deferred[None] = Deferred()
         if self._state is TransportState.CLOSED:
             closed.callback(None)
