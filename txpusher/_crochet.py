@@ -3,6 +3,9 @@ What rests on private parts of crochet, and of Python's ``threading`` for croche
 
 Crochet runs the reactor in a thread, and stops it when the main thread ends.  It names
 neither thread in public.  Seen in crochet 2.1.1.
+
+Python goes on until the last thread that is no daemon has ended, and so does the reactor
+that txpusher has crochet start: a program may leave its work to such threads.
 """
 
 from __future__ import annotations
@@ -11,6 +14,23 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
+
+#: How the names of the threads begin that end because the reactor does: crochet's three,
+#: and those of Twisted's thread pools.
+_THREADS_OF_REACTOR = ("Crochet", "PoolThread-")
+
+
+class _OwnThreads:
+    """The threads of the program itself, in place of the one thread that crochet watches."""
+
+    def is_alive(self) -> bool:
+        """Return whether a thread runs for whose end Python waits."""
+        main = threading.main_thread()
+        return any(
+            thread is main or not (thread.daemon or thread.name.startswith(_THREADS_OF_REACTOR))
+            for thread in threading.enumerate()
+            if thread.is_alive()
+        )
 
 
 def crochet_runs_reactor() -> bool:
@@ -60,12 +80,15 @@ def set_up_crochet(crochet: Any) -> None:
     """
     Have crochet run the reactor, in a thread for whose end Python waits.
 
+    The reactor stops once the program's own threads have ended.
+
     A new thread is a daemon where the thread that makes it is one, as the threads of a web
     server are, and greenlets.  The program would end without a word to the reactor.
 
     :raises Exception: Crochet cannot do it.
     """
     errors: list[Exception] = []
+    crochet._shutdown._watchdog._canary = _OwnThreads()  # noqa: SLF001
 
     def set_up() -> None:
         try:

@@ -153,7 +153,43 @@ reactor.run()
 
 
 @pytest_twisted.ensureDeferred
-async def test_event_submitted_after_the_end_of_main_is_refused(run: Any) -> None:
+async def test_events_of_a_thread_that_outlives_main_are_accepted(run: Any) -> None:
+    """Python waits for such a thread, and the reactor does."""
+    server, ended = await run(
+        f"""
+import time
+submit_all()
+def late():
+    threading.main_thread().join()
+    for number in range({EVENTS}, {EVENTS} + 5):
+        # Long enough for a look at the threads between two of them.
+        time.sleep(0.15)
+        publisher.submit("orders", "created", number)
+threading.Thread(target=late).start()
+""",
+    )
+    assert (ended.code, ended.errors) == (0, "")
+    assert sorted(numbers(server)) == list(range(EVENTS + 5))
+
+
+@pytest_twisted.ensureDeferred
+async def test_program_with_idle_threads_of_the_reactor_ends(run: Any) -> None:
+    """The reactor's thread pool ends because the reactor does."""
+    server, ended = await run(
+        """
+from twisted.internet import reactor, threads
+submit_all()
+ready = threading.Event()
+reactor.callFromThread(threads.deferToThread, ready.set)
+say(ready.wait(10))
+"""
+    )
+    assert ended.said() == ["True"]
+    assert numbers(server) == list(range(EVENTS))
+
+
+@pytest_twisted.ensureDeferred
+async def test_event_submitted_by_a_daemon_after_the_end_of_main_is_refused(run: Any) -> None:
     _, ended = await run(
         """
 submit_all()
@@ -163,11 +199,11 @@ def late():
         ended.wait(0.01)
     ended.wait(1.0)
     say(attempt(publisher.submit, "orders", "created", "late"))
-threading.Thread(target=late).start()
+threading.Thread(target=late, daemon=True).start()
 """,
         never_answer,
         "timeout=60",
-        "exit_timeout=0.3",
+        "exit_timeout=3",
     )
     assert ended.output == "ClosedError False\n"
 
