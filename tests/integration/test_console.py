@@ -428,6 +428,18 @@ class TestEvents:
         assert ["Cookie", "(not shown)"] in entry["headers"]
 
     @pytest_twisted.ensureDeferred
+    async def test_refused_handshake_is_listed_with_its_headers(self, make):
+        page = await make()
+        raw = await connect_raw(page.server.port)
+        raw.write(handshake(f"/app/{KEY}?protocol=7", Connection="close"))
+        assert (await raw.response())[0] == 400
+        await end(raw)
+        (entry,) = await page.get("/console/events?kind=refused")
+        assert entry["detail"].startswith("no WebSocket handshake")
+        assert entry["refusal"] == "no_handshake"
+        assert ["Connection", "close"] in entry["headers"]
+
+    @pytest_twisted.ensureDeferred
     async def test_text_that_utf8_cannot_express_is_listed(self, make):
         page = await make()
         socket = await open_socket(page.server.port)

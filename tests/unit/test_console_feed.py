@@ -41,6 +41,7 @@ class TestFeed:
             "socket_id": None,
             "user_id": None,
             "detail": None,
+            "refusal": None,
             "explanation": None,
             "headers": None,
         }

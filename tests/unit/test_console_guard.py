@@ -93,7 +93,7 @@ def test_guard_lets_own_pages_and_typed_addresses_in(site):
 
 
 @pytest.mark.parametrize(
-    "address", ["192.168.1.7", "fe80::1%eth0", "2001:db8::1", "::ffff:10.0.0.1"]
+    "address", ["192.168.1.7", "fe80::1%eth0", "2001:db8::1", "::ffff:10.0.0.1", ""]
 )
 def test_guard_refuses_other_machine_that_names_loopback(address):
     assert "this machine" in (Guard().refusal(attrs.evolve(OWN, address=address)) or "")

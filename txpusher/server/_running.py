@@ -27,7 +27,7 @@ from txpusher.server._core.outputs import Activity, Close, Notify, Output, Peer,
 from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import Connection
 from txpusher.server._core.trouble import NO_MISHAP, Trouble, mishap_of
-from txpusher.server._net.http import ChannelsResource, ChannelsSite
+from txpusher.server._net.http import ChannelsResource, ChannelsSite, ShownHeaders
 from txpusher.server._net.outbox import Outbox, text_frame
 from txpusher.server._net.webhooks import WebHookSender
 from txpusher.server._net.websocket import WebSocketResource
@@ -156,13 +156,17 @@ class Running:
         """Refuse a WebSocket that has just been opened."""
         self.carry_out(self._hub.refuse(peer, refusal, reason))
 
-    def refused_handshake(self, problem: str) -> None:
+    def refused_handshake(self, problem: str, headers: ShownHeaders) -> None:
         """Report that a request for a WebSocket is no handshake."""
-        self.refused(Refusal.NO_HANDSHAKE, f"no WebSocket handshake: {problem}")
+        self.refused(Refusal.NO_HANDSHAKE, f"no WebSocket handshake: {problem}", headers)
 
-    def refused(self, refusal: Refusal, detail: str) -> None:
+    def refused(
+        self, refusal: Refusal, detail: str, headers: ShownHeaders | None = None
+    ) -> None:
         """Report that a request was refused that names no app."""
-        self.report(Activity("refused", "", detail=detail, refusal=refusal.label))
+        self.report(
+            Activity("refused", "", detail=detail, refusal=refusal.label, headers=headers)
+        )
 
     def seen(self, connection: Connection) -> None:
         """Note that a client has sent something."""
@@ -197,7 +201,7 @@ class Running:
         query: str,
         body: bytes,
         idempotency_key: str | None,
-        headers: Callable[[], tuple[tuple[str, str], ...]] | None = None,
+        headers: Callable[[], ShownHeaders] | None = None,
     ) -> Response:
         """
         Answer a request of the HTTP API.
@@ -226,7 +230,7 @@ class Running:
         query: str,
         body: bytes,
         idempotency_key: str | None = None,
-        headers: Callable[[], tuple[tuple[str, str], ...]] | None = None,
+        headers: Callable[[], ShownHeaders] | None = None,
     ) -> Response:
         """Answer a request, whose path has no prefix, and do nothing wrong on request."""
         now, unix_time = self.now(), self._clock()

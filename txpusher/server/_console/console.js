@@ -112,11 +112,11 @@ function matcher() {
 
 function badge(kind) {
   const [text, tone] = KINDS[kind] || [kind, ""];
-  return make("span", { class: "kind", role: "cell", "data-tone": tone }, text);
+  return make("span", { class: "kind", role: "gridcell", "data-tone": tone }, text);
 }
 
 function makeRow(entry) {
-  const cell = (name, text) => make("span", { class: name, role: "cell" }, text ?? "");
+  const cell = (name, text) => make("span", { class: name, role: "gridcell" }, text ?? "");
   const alone = entry.channel === null && entry.event === null && entry.detail !== null;
   const text = clear(entry);
   const preview = text !== null ? cell("preview", text.slice(0, 200)) : cell("said", (entry.detail || "").slice(0, 300));
@@ -212,10 +212,24 @@ async function clearAll() {
 // The stream
 
 let last = 0;
+let source = null;
+let hiding = null;
+
+// A browser opens six connections to a server, and each stream keeps one: a page that nobody
+// looks at gives its own back, and goes on where it was once it is looked at.
+function onVisibility() {
+  clearTimeout(hiding);
+  if (document.hidden) {
+    hiding = setTimeout(() => {
+      source?.close();
+      source = null;
+    }, 30_000);
+  } else if (source === null) listen();
+}
 
 function listen() {
-  const source = new EventSource(`console/stream?run=${encodeURIComponent(run)}&since=${last}`);
-  const on = (name, act) => source.addEventListener(name, (event) => act(JSON.parse(event.data)));
+  const stream = (source = new EventSource(`console/stream?run=${encodeURIComponent(run)}&since=${last}`));
+  const on = (name, act) => stream.addEventListener(name, (event) => act(JSON.parse(event.data)));
   on("hello", (hello) => {
     if (hello.run !== run) {
       // Another server, or the same after a new start: its ids begin anew.
@@ -241,11 +255,11 @@ function listen() {
     $("channel-count").textContent = counts.channels || "";
     $("connection-count").textContent = counts.connections || "";
   });
-  source.onerror = () => {
-    source.close();
+  stream.onerror = () => {
+    stream.close();
     $("status").dataset.state = "lost";
     $("status").textContent = "server not reached, trying again";
-    setTimeout(listen, 1000);
+    setTimeout(() => { if (source === stream) listen(); }, 1000);
   };
 }
 
@@ -795,6 +809,7 @@ function start() {
   $("form").addEventListener("submit", (event) => { event.preventDefault(); send(); });
   for (const find of document.querySelectorAll(".find")) find.addEventListener("input", refreshSoon);
   document.addEventListener("keydown", onKey);
+  document.addEventListener("visibilitychange", onVisibility);
   listen();
 }
 

@@ -48,6 +48,7 @@ class Entry:
             "socket_id": activity.socket_id,
             "user_id": activity.user_id,
             "detail": activity.detail,
+            "refusal": activity.refusal,
             "explanation": activity.explanation,
             "headers": activity.headers,
         }

@@ -61,7 +61,8 @@ class Asker:
     :ivar origin: The values of the header ``Origin``.
     :ivar fetch_site: ``Sec-Fetch-Site``, None where the client sends none.
     :ivar navigates: Whether a browser opens the answer as a page of its own.
-    :ivar address: The IP address of the client, None for a Unix socket.
+    :ivar address: The IP address of the client, None for a Unix socket, empty where nobody
+        knows.
     :ivar port: The TCP port of the server, None for a Unix socket.
     :ivar forwarded: Whether a proxy says that it passes the request on for another client.
     """
@@ -127,6 +128,9 @@ def _local(port: int | None) -> frozenset[str]:
 def _foreign(address: str | None) -> bool:
     if address is None:
         return False
-    parsed = ip_address(address.partition("%")[0])
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return True
     mapped = getattr(parsed, "ipv4_mapped", None)
     return not (mapped or parsed).is_loopback

@@ -246,7 +246,7 @@ def _asker(request: Any, path: str, method: str) -> Asker:
         values("origin"),
         ", ".join(values("sec-fetch-site")) or None,
         navigates,
-        None if isinstance(client, UNIXAddress) else client.host,
+        None if isinstance(client, UNIXAddress) else getattr(client, "host", ""),
         getattr(host, "port", None),
         any(values(name) for name in _FORWARDED),
     )

@@ -228,6 +228,10 @@ class ChannelsSite(Site):
         return deferred
 
 
+#: The headers of a request, as pairs of text that may be shown.
+ShownHeaders = tuple[tuple[str, str], ...]
+
+
 class API(Protocol):
     """Answers the requests of the HTTP API."""
 
@@ -238,7 +242,7 @@ class API(Protocol):
         query: str,
         body: bytes,
         idempotency_key: str | None,
-        headers: Callable[[], tuple[tuple[str, str], ...]] | None,
+        headers: Callable[[], ShownHeaders] | None,
         /,
     ) -> Response:
         """Return the response to a request; path and query are as they were sent."""
@@ -261,7 +265,7 @@ class Console(Protocol):
 _SECRET_HEADERS = (b"authorization", b"proxy-authorization", b"cookie", b"referer")
 
 
-def shown_headers(request: http.Request) -> tuple[tuple[str, str], ...]:
+def shown_headers(request: http.Request) -> ShownHeaders:
     """Return the headers of a request as pairs of text, without what may be a secret."""
     return tuple(
         (

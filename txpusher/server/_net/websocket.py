@@ -37,7 +37,7 @@ from txpusher.server._core.outputs import Peer
 from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import Connection
 from txpusher.server._net.connection import HTTPConnection
-from txpusher.server._net.http import ChannelsRequest
+from txpusher.server._net.http import ChannelsRequest, ShownHeaders, shown_headers
 from txpusher.server._net.outbox import make_writer, text_frame
 
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==").fullmatch
@@ -105,7 +105,7 @@ class Subscribers(Protocol):
     def refuse(self, peer: Peer, refusal: Refusal, reason: str, /) -> None:
         """Refuse a WebSocket that has just been opened."""
 
-    def refused_handshake(self, problem: str, /) -> None:
+    def refused_handshake(self, problem: str, headers: ShownHeaders, /) -> None:
         """Note that a request for a WebSocket is no handshake."""
 
     def seen(self, connection: Connection, /) -> None:
@@ -297,7 +297,7 @@ class WebSocketResource(Resource):
         try:
             frames, accepted = _shake_hands(request)
         except HandshakeError as error:
-            self._subscribers.refused_handshake(str(error))
+            self._subscribers.refused_handshake(str(error), shown_headers(request))
             request.setResponseCode(400)
             request.setHeader(b"content-type", b"text/plain; charset=utf-8")
             request.setHeader(b"sec-websocket-version", b"13")
