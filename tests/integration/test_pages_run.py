@@ -19,6 +19,7 @@ import pytest
 import pytest_twisted
 import treq
 import trustme
+from twisted.application.service import Application
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
@@ -35,7 +36,7 @@ from txpusher._protocol.signing import hmac_hex
 pytest.importorskip("wsproto")
 pytest.importorskip("wsproto")
 
-from txpusher.server import App
+from txpusher.server import App, ChannelsServer
 from txpusher.testing import RunningServer
 
 #: The app of the pages, cut short there.
@@ -98,6 +99,10 @@ def names(server: Any, block: Block) -> dict[str, Any]:
         "pem": trustme.CA().cert_pem.bytes(),
         "key": MASTER_KEY,
     }
+    if "application" in block.source:
+        defined["application"] = Application("shop")
+    if "server.trouble" in block.source:
+        defined["server"] = ChannelsServer([APP])
     if "webhook" in block.page:
         defined |= {"key": APP.key, "signature": hmac_hex(APP.secret, BODY), "body": BODY}
         defined |= {"old_key": "old", "old_secret": "older"}

@@ -3,7 +3,8 @@ Every block of shell in README and documentation, run against a server on this m
 
 Each is a script of bash with ``PUSHER_URL`` in its environment, in a folder of its own that has
 the files which the pages name.  A block that is marked ``run: serves`` has a server in each of
-its lines: that is started, on a free port, and stopped once it has told its URL.
+its lines: that is started, on a free port, and stopped once it has told its URL; one that is
+marked ``run: console`` finds the console of a server.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.support.pages import ROOT, Block, all_blocks
 
 pytest.importorskip("wsproto")
 
+from txpusher.server import App, ChannelsServer
 from txpusher.testing import RunningServer
 
 #: Seconds that a block may take.
@@ -75,6 +77,10 @@ async def test_block_of_shell_runs(tmp_path: Path, block: Block, clean_reactor: 
         assert "/apps/" in said, said
         assert code == 0
     script = "" if serving else block.source
+    watched = ChannelsServer([App("1", "app-key", "app-secret")], console=True)
+    if block.how == "console":
+        await watched.listen(0)
+        script = script.replace(":6001/", f":{watched.port}/").replace("curl ", "curl -sSf ")
     ended = await deferToThread(
         subprocess.run,
         ["bash", "-euo", "pipefail", "-c", script],
@@ -84,5 +90,6 @@ async def test_block_of_shell_runs(tmp_path: Path, block: Block, clean_reactor: 
         text=True,
         timeout=PATIENCE,
     )
+    await watched.stop()
     await server.stop()
     assert ended.returncode == 0, ended.stdout + ended.stderr
