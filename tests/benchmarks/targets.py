@@ -250,12 +250,12 @@ def _trigger_cpu(figures: Figures) -> float:
     return figures["trigger"].cpu_over(fastest(figures, SDK_TRIGGERS))
 
 
-#: What the profile of the row shows: V8 compiles what CPython interprets.  treq with the agents
-#: that it wraps, the connection with its deadlines, and the reactor take a fifth each; no one
-#: of these alone would do.
+#: V8 compiles what CPython interprets.  In the profile of a trigger, treq and the agents that
+#: it wraps take 21 % (8 % to take apart the URL for a cookie jar that keeps nothing), signing
+#: 8 %, checking and encoding 7 %; the rest is small steps of Twisted's reactor and the client.
 _INTERPRETED = "each step of a request is interpreted"
-#: Of an event of publish(), reading, checking and encoding it take half, its share of a request
-#: the other half.
+#: Of the 140 000 instructions of an event of publish(), its tenth of a request takes two
+#: fifths; checking and encoding takes three tenths, and queueing and counting as much.
 _EACH_EVENT = "each event is encoded and counted by interpreted code"
 
 AIMS = (
