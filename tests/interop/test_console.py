@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.threads import blockingCallFromThread
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from tests.support.certificates import Authority
 from tests.support.credentials import MASTER_KEY_BASE64
 from tests.support.serving import serving
+from tests.support.waiting import pause
 from txpusher import BatchPublisher, Pusher
 
 from . import browser
-from .requirements import import_or_skip
+from .requirements import HERE, import_or_skip
 from .servers import APP_ID, KEY, SECRET, Address
 
 #: Milliseconds in which what happens is on view.
@@ -700,3 +704,52 @@ async def test_console_works_behind_tls_and_a_path_prefix(tmp_path):
     assert 'wsPath: "/channels"' in code
     assert "forceTLS: true" in code
     await server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_code_to_copy_runs_as_it_is(console, pusher, connect, node):
+    subscriber = await connect()
+    await subscriber.subscribe("private-room", "room")
+    text = 'it\'s "$(touch here)" `id` \n ü😀\u2028\u202e!!'
+    data = json.dumps({"text": text}, ensure_ascii=False)
+    await pusher.trigger("room", "what's \\new", data)
+    assert await subscriber.event("room", "what's \\new") == json.loads(data)
+    await subscriber.trigger("private-room", "client-typing", {"n": 1})
+
+    def act(page: Any, run: Run) -> Any:
+        rows(page, "what's").click()
+        codes = {}
+        for language in ("curl", "Python", "pusher-js"):
+            page.locator("#detail").get_by_role("button", name=language, exact=True).click()
+            codes[language] = page.locator("#detail").get_by_test_id("code").inner_text()
+        rows(page, "client-typing").click()
+        codes["client"] = page.locator("#detail").get_by_test_id("code").inner_text()
+        return codes
+
+    codes = await console.visit(act)
+    environment = {**os.environ, "PUSHER_URL": console.server.url(APP_ID)}
+    for command in (["bash", "-c", codes["curl"]], [sys.executable, "-c", codes["Python"]]):
+        done = await deferToThread(
+            subprocess.run, command, env=environment, capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0, done.stderr
+        assert await subscriber.event("room", "what's \\new") == json.loads(data)
+    # What the client's own code sends takes an authorization, which the page has not.
+    assert 'channel.trigger("client-typing", {"n":1});' in codes["client"]
+    program = f'const Pusher = require("pusher-js");\n{codes["pusher-js"]}\n' + (
+        'pusher.subscribe("room").bind("what\'s \\\\new", (data) => '
+        "{ process.stdout.write(JSON.stringify(data) + '\\n', () => process.exit()); });\n"
+    )
+    running = deferToThread(
+        subprocess.run,
+        [node, "-e", program],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    while (await pusher.channel_info("room", "subscription_count"))["subscription_count"] < 2:
+        await pause(0.05)
+    await pusher.trigger("room", "what's \\new", data)
+    done = await running
+    assert json.loads(done.stdout.split("\n")[-2]) == {"text": text}

@@ -280,8 +280,12 @@ function setApps(state) {
 
 // Code to copy
 
-const quoted = (text) => JSON.stringify(text).replace(/[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
-const ascii = (text) => text.replace(/[\u007f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+// Escapes what nobody sees: controls, and characters that turn the direction of text around.
+const HIDDEN = /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+const code = (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+const escaped = (json) => json.replace(HIDDEN, code);
+const quoted = (text) => escaped(JSON.stringify(text));
+const ascii = (json) => json.replace(/[\u007f-\uffff]/g, code);
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const base = () => new URL(".", document.baseURI);
 
@@ -325,7 +329,7 @@ function entryCode(entry) {
   const user = entry.channel.startsWith("#server-to-user-") ? entry.channel.slice(16) : null;
   if (entry.kind === "client_event") {
     return {
-      "pusher-js": `${connect}\n\nconst channel = pusher.subscribe(${quoted(entry.channel)});\nchannel.bind("pusher:subscription_succeeded", () => {\n  channel.trigger(${quoted(entry.event)}, ${isJson(data) ? quotedJson(data) : quoted(data)});\n});`,
+      "pusher-js": `${connect}\n\nconst channel = pusher.subscribe(${quoted(entry.channel)});\nchannel.bind("pusher:subscription_succeeded", () => {\n  channel.trigger(${quoted(entry.event)}, ${isJson(data) ? escaped(data) : quoted(data)});\n});`,
       curl: curlCode({ app: entry.app, socket_id: entry.socket_id, channel: entry.channel, event: entry.event, data }, "client-event"),
       Python: pythonCode(`pusher.trigger(${[entry.channel, entry.event, data].map(quoted).join(", ")})`),
     };
@@ -347,9 +351,6 @@ function entryCode(entry) {
 function isJson(text) {
   try { JSON.parse(text); return true; } catch { return false; }
 }
-
-// As it was sent: to parse and to write numbers again could change them.
-const quotedJson = (text) => quoted(text).length > 0 && text.replace(/[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 async function copy(text, button) {
   try {
