@@ -72,10 +72,18 @@ class TestExitCodes:
     def test_every_class_of_error_is_in_the_table(self) -> None:
         assert {type(error).__name__ for error, _ in self.TABLE} == set(errors.__all__)
 
-    @pytest.mark.parametrize("kind", [errors.HTTPError, errors.ServerError])
-    def test_unknown_outcome_comes_before_its_reason(self, kind: type[PusherError]) -> None:
-        error = kind("x", maybe_delivered=True)
-        assert codes.code_of(error) == 5
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (errors.HTTPError("x", maybe_delivered=True), 5),
+            (errors.RequestTimeoutError("x", maybe_delivered=True), 5),
+            (errors.ServerError("x", status=503, maybe_delivered=True), 4),
+        ],
+    )
+    def test_unknown_outcome_comes_before_its_reason_but_for_an_answer(
+        self, error: PusherError, code: int
+    ) -> None:
+        assert codes.code_of(error) == code
         assert "may have been delivered" in codes.hint_for(error)
 
     def test_failure_is_one_line_whatever_its_message_is(

@@ -52,8 +52,8 @@ exit codes:
   1    failed on this side: a refused argument, no PUSHER_URL, a bad webhook
   2    wrong usage
   3    refused by the server (4xx)
-  4    no usable answer: unreachable, or 5xx to a query
-  5    unknown outcome: the event may have been delivered (5xx, a lost reply)
+  4    no usable answer: unreachable, or 5xx
+  5    unknown outcome: the event may have been delivered (a lost reply)
   130  interrupted"""
 
 
@@ -61,9 +61,12 @@ def code_of(error: PusherError) -> int:
     """
     Return the exit code for *error*.
 
-    An unknown outcome comes first: whoever repeats a command needs to know of it, whatever
-    the reason is.
+    A 5xx is an answer, if not a usable one; its hint says that a POST may have been acted on
+    all the same.  Without an answer, an unknown outcome comes first: whoever repeats a command
+    needs to know of it.
     """
+    if isinstance(error, ServerError):
+        return NO_ANSWER
     if error.maybe_delivered:
         return UNKNOWN
     if isinstance(error, APIError):
