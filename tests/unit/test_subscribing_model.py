@@ -96,6 +96,46 @@ class Server:
         return [present(name, {"1": None})] if name == "presence-room" else [succeeded(name)]
 
 
+# The conditions of the steps.  They have names: for each lambda, Hypothesis before version
+# 6.100 reads and parses this file again at every step.
+
+
+def has_no_server(machine: Any) -> bool:
+    return machine.server is None
+
+
+def is_opening(machine: Any) -> bool:
+    return bool(machine.opening)
+
+
+def is_not_over(machine: Any) -> bool:
+    return not machine.over
+
+
+def has_server(machine: Any) -> bool:
+    return machine.server is not None
+
+
+def is_opening_late(machine: Any) -> bool:
+    return bool(machine.number > 8 and machine.opening)
+
+
+def is_late(machine: Any) -> bool:
+    return machine.number > 8
+
+
+def has_asked(machine: Any) -> bool:
+    return bool(machine.asked)
+
+
+def is_opening_or_has_server(machine: Any) -> bool:
+    return bool(machine.opening or machine.server is not None)
+
+
+def has_unread_messages(machine: Any) -> bool:
+    return bool(machine.server is not None and machine.server.unread)
+
+
 class Life(RuleBasedStateMachine):
     """Calls of the program, answers of the authorizer and the server, losses, in any order."""
 
@@ -188,19 +228,19 @@ class Life(RuleBasedStateMachine):
 
     # The program
 
-    @precondition(lambda self: self.server is None)
+    @precondition(has_no_server)
     @rule()
     def connect(self) -> None:
         if not self.opening:
             self.established = False
         self.do(self.machine.connect())
 
-    @precondition(lambda self: self.opening)
+    @precondition(is_opening)
     @rule()
     def abandon(self) -> None:
         self.do(self.machine.abandon())
 
-    @precondition(lambda self: not self.over)
+    @precondition(is_not_over)
     @rule(name=st.sampled_from(FEW))
     def subscribe(self, name: str) -> None:
         self.wanted.add(name)
@@ -212,7 +252,7 @@ class Life(RuleBasedStateMachine):
             self.wanted.discard(name)
             self.do(self.machine.unsubscribe(name))
 
-    @precondition(lambda self: not self.over)
+    @precondition(is_not_over)
     @rule(user=st.sampled_from(["7", "7", "8"]))
     def sign_in(self, user: str) -> None:
         try:
@@ -220,12 +260,12 @@ class Life(RuleBasedStateMachine):
         except InvalidRequestError:
             assert self.machine.user.step.value not in ("none", "refused")
 
-    @precondition(lambda self: not self.over)
+    @precondition(is_not_over)
     @rule()
     def withdraw_sign_in(self) -> None:
         self.do(self.machine.withdraw_sign_in())
 
-    @precondition(lambda self: self.server is not None)
+    @precondition(has_server)
     @rule(name=st.sampled_from(FEW[1:]), cancel=st.booleans())
     def trigger(self, name: str, cancel: bool) -> None:
         self.number += 1
@@ -235,19 +275,19 @@ class Life(RuleBasedStateMachine):
             self.triggered.remove(self.number)
             self.do(self.machine.forget_trigger(self.number))
 
-    @precondition(lambda self: self.number > 8 and self.opening)
+    @precondition(is_opening_late)
     @rule()
     def fail(self) -> None:
         self.lose(4001, 0.0)
 
-    @precondition(lambda self: self.number > 8)
+    @precondition(is_late)
     @rule()
     def close(self) -> None:
         self.do(self.machine.close())
 
     # The authorizer
 
-    @precondition(lambda self: self.asked)
+    @precondition(has_asked)
     @rule(data=st.data(), answer=st.sampled_from(ANSWERS))
     def authorize(self, data: Any, answer: str) -> None:
         self.answer(data.draw(st.sampled_from(sorted(self.asked))), answer)
@@ -265,7 +305,7 @@ class Life(RuleBasedStateMachine):
 
     # The server
 
-    @precondition(lambda self: self.opening)
+    @precondition(is_opening)
     @rule()
     def establish(self) -> None:
         self.opening = False
@@ -273,7 +313,7 @@ class Life(RuleBasedStateMachine):
         self.established = True
         self.do(self.machine.receive(greeting(f"1.{self.number + 1}")))
 
-    @precondition(lambda self: self.opening or self.server is not None)
+    @precondition(is_opening_or_has_server)
     @rule(code=st.sampled_from(CODES), lasted=st.sampled_from([0.0, 60.0]))
     def lose(self, code: int, lasted: float) -> None:
         self.opening, self.server = False, None
@@ -281,14 +321,14 @@ class Life(RuleBasedStateMachine):
         assert not self.asked
         assert not self.triggered
 
-    @precondition(lambda self: self.server is not None and self.server.unread)
+    @precondition(has_unread_messages)
     @rule(accept=st.sampled_from([True, True, True, False]))
     def read(self, accept: bool) -> None:
         assert self.server is not None
         for text in self.server.read(accept=accept):
             self.do(self.machine.receive(text))
 
-    @precondition(lambda self: self.server is not None)
+    @precondition(has_server)
     @rule(name=st.sampled_from(FEW))
     def publish(self, name: str) -> None:
         assert self.server is not None
@@ -300,7 +340,7 @@ class Life(RuleBasedStateMachine):
         listening = channel is not None and channel.listening
         assert self.told[before:] == ([name] if listening else [])
 
-    @precondition(lambda self: self.server is not None)
+    @precondition(has_server)
     @rule()
     def silence(self) -> None:
         self.do(self.machine.quiet())
