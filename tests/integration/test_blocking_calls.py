@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -137,8 +138,9 @@ class TestArguments:
     @pytest_twisted.ensureDeferred
     async def test_data_bound_to_the_callers_thread_can_be_encoded(self, serve, blocking):
         def publish():
-            rows = sqlite3.connect(":memory:").execute("VALUES ('a'), ('b')")
-            return client.trigger_batch(Event("c", "e", row[0]) for row in rows)
+            with contextlib.closing(sqlite3.connect(":memory:")) as database:
+                rows = database.execute("VALUES ('a'), ('b')")
+                return client.trigger_batch(Event("c", "e", row[0]) for row in rows)
 
         server = serve(answering(OK))
         client = blocking(server)
