@@ -245,6 +245,9 @@ def test_process_that_hangs_is_an_error_and_is_killed(
 # Starting
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="without PYTHONSAFEPATH the false module is not found"
+)
 def test_missing_extra_is_a_configuration_error(
     nothing_left: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
