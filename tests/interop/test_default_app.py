@@ -85,12 +85,13 @@ async def test_client_of_python_receives(server, pusher, library):
     command = [sys.executable, "-m", "tests.interop.default_app", library, str(server.port)]
     process = Process(command, ROOT)
     try:
-        await until(lambda: "ready" in process.output or process.exit_code is not None)
+        # Pysher tries again after ten seconds where it has stumbled.
+        await until(lambda: "ready" in process.output or process.exit_code is not None, 40)
         assert '"ready"' in process.output, process.output
         for channel in ("room", "private-room"):
             await pusher.trigger(channel, "event", {"to": "☃"})
         await pusher.trigger("room", "last", None)
-        await until(lambda: process.exit_code is not None)
+        await until(lambda: process.exit_code is not None, 40)
         assert process.exit_code == 0, process.output
         lines = [json.loads(line) for line in process.output.splitlines() if line[0] in '["']
         assert lines == [

@@ -116,7 +116,8 @@ async def serve_and_stop(process: Process, port: int, channels: Server, *, wait:
     requests = await deferToThread(ask_until_recycled, port)
     await pause(wait)
     process.send_signal(signal.SIGTERM)
-    await until(lambda: process.exit_code is not None)
+    # Workers of gunicorn have thirty seconds to end.
+    await until(lambda: process.exit_code is not None, 40)
     assert process.exit_code == 0, process.output
     assert lost(channels, requests) == set(), process.output
 

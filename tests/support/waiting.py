@@ -28,11 +28,11 @@ async def pause(seconds: float) -> None:
     await deferLater(reactor, seconds)
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for a condition that must come true, and fail where it does not."""
     from twisted.internet import reactor
 
-    deadline = reactor.seconds() + PATIENCE
+    deadline = reactor.seconds() + seconds
     while not condition():
         assert reactor.seconds() < deadline, "it did not come true in time"
         await deferLater(reactor, 0.002)
