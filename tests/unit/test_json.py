@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.helpers import make_api
-from txpusher import InvalidRequestError
+from txpusher import InvalidRequestError, _json
 from txpusher._json import MOST_NAMES, KnownNames, encode_text, json_dumps
 
 VALUES = st.recursive(
@@ -98,3 +98,13 @@ class TestKnownNames:
         for number in range(3 * MOST_NAMES):
             assert names.encoded(str(number)) == f'"{number}"'
             assert len(names) <= MOST_NAMES
+
+
+def test_encoder_in_python_stands_in_where_there_is_none_in_c(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    encode = _json._one_encoder()
+    assert encode({"a": ["é", 1]}) == '{"a":["é",1]}'
+    with pytest.raises(ValueError, match="Out of range"):
+        encode(math.nan)
