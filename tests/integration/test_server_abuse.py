@@ -14,6 +14,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 
 from tests.support.credentials import KEY
+from tests.support.inside import connections, unsent
 from tests.support.raw_client import (
     BINARY,
     PING,
@@ -234,7 +235,7 @@ async def test_a_subscriber_that_stops_reading_is_ended_and_the_others_served(
 
 def with_small_buffers(server: ChannelsServer, socket: Socket) -> Any:
     """The wire of the only connection; the system holds little, so that the server must."""
-    (wire,) = server._running.site.connections  # type: ignore[union-attr]
+    (wire,) = connections(server)
     socket.raw.transport.getHandle().setsockopt(SOL_SOCKET, SO_RCVBUF, 65536)
     wire.transport.getHandle().setsockopt(SOL_SOCKET, SO_SNDBUF, 65536)
     return wire
@@ -283,8 +284,7 @@ async def test_connection_that_asks_without_reading_is_read_no_more(
     for _ in range(40):
         raw.write(sent * 200)
     await stopped.addTimeout(10, reactor)
-    waiting = len(wire.transport.dataBuffer) + wire.transport._tempDataLen
-    assert waiting < 1024 * 1024
+    assert unsent(wire) < 1024 * 1024
     assert raw.open
     raw.transport.resumeProducing()
     raw.write(frame(TEXT, b'{"event":"pusher:ping"}'))

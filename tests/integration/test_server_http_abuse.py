@@ -12,6 +12,7 @@ import pytest
 import pytest_twisted
 
 from tests.support.credentials import KEY, SECRET
+from tests.support.inside import connections, unsent
 from tests.support.raw_client import (
     Raw,
     Socket,
@@ -48,12 +49,12 @@ async def with_many_channels(server: ChannelsServer) -> Raw:
 
 async def pipelining(server: ChannelsServer, count: int) -> tuple[Raw, Any]:
     """A client that asks for the list of channels so often and does not read; its wire."""
-    before = set(server._running.site.connections)  # type: ignore[union-attr]
+    before = connections(server)
     raw = await connect_raw(server.port)
     raw.transport.pauseProducing()
     raw.write(signed("GET", "/apps/3/channels") * count)
-    await until(lambda: bool(set(server._running.site.connections) - before))  # type: ignore[union-attr]
-    (wire,) = set(server._running.site.connections) - before  # type: ignore[union-attr]
+    await until(lambda: bool(connections(server) - before))
+    (wire,) = connections(server) - before
     return raw, wire
 
 
@@ -64,9 +65,9 @@ async def test_pipelined_requests_wait_until_their_answers_are_read(
     subscriber = await with_many_channels(server)
     count = 150
     raw, wire = await pipelining(server, count)
-    await until(lambda: wire.transport._tempDataLen > 0)
+    await until(lambda: unsent(wire) > 0)
     # Of 150 answers of 200 kB each.
-    assert len(wire.transport.dataBuffer) + wire.transport._tempDataLen < 1_000_000
+    assert unsent(wire) < 1_000_000
     raw.transport.resumeProducing()
     for _ in range(count):
         status, _, body = await raw.response()

@@ -10,6 +10,7 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from tests.support.credentials import KEY, SECRET
+from tests.support.inside import connections
 from tests.support.observing import Log
 from tests.support.raw_client import (
     BINARY,
@@ -195,8 +196,7 @@ async def test_request_that_does_not_come_in_is_told_to_observers(
     await server.listen(reactor=reactor)
     raw = await connect_raw(server.port)
     raw.write(b"GET / HT")
-    connections = server._running.site.connections  # type: ignore[union-attr]
-    await until(lambda: any(one.state is State.READING_REQUEST for one in connections))
+    await until(lambda: any(one.state is State.READING_REQUEST for one in connections(server)))
     reactor.clock.pump([1] * 31)
     assert (await raw.response())[0] == 408
     (activity,) = seen

@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.error import CannotListenError
 
 from tests.support.credentials import KEY, SECRET
+from tests.support.inside import connections, unsent
 from tests.support.observing import in_reactor
 from tests.support.raw_client import close, connect_raw, open_socket
 from txpusher import Pusher
@@ -128,9 +129,12 @@ async def test_a_client_that_does_not_go_is_cut_off(
     server.add_observer(lambda a: lost.append(a) if a.kind == "disconnected" else None)
     socket.raw.transport.pauseProducing()
     pusher = Pusher.from_url(server.url("3"))
-    (wire,) = list(server._running.site.connections)  # type: ignore[union-attr]
-    while not wire.transport._tempDataLen:
+    (wire,) = connections(server)
+    for _ in range(10_000):
+        if unsent(wire):
+            break
         await pusher.trigger("a", "e", "x" * 10_000)
+    assert unsent(wire)
     await pusher.close()
     assert lost == []
     await server.stop()

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.web.server import Site
 
 from tests.support.credentials import KEY, SECRET
+from tests.support.inside import connections
 from tests.support.observing import Log
 from tests.support.raw_client import PING, Timed, close, connect_raw, frame, open_socket, signed
 from tests.support.waiting import until
@@ -259,13 +260,12 @@ async def test_client_that_reads_slowly_may_ask_on_while_an_answer_waits(
     for number in range(500):
         socket.subscribe(f"{number:0200}")
     await socket.wait("pusher_internal:subscription_succeeded", 500)
-    running: Any = server._running
-    before = set(running.site.connections)
+    before = connections(server)
     raw, count = await connect_raw(server.port), 200
     raw.transport.pauseProducing()
     raw.write(signed("GET", "/apps/3/channels") * count)
-    await until(lambda: bool(set(running.site.connections) - before))
-    (connection,) = set(running.site.connections) - before
+    await until(lambda: bool(connections(server) - before))
+    (connection,) = connections(server) - before
     await until(lambda: connection.state is State.WAITING_FOR_ROOM)
     raw.write(signed("GET", "/apps/3/channels"))
     # Longer than a request may take to come in.
