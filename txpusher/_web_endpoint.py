@@ -102,17 +102,27 @@ class Endpoint(Resource):
 
     :param max_bytes: The largest body, in bytes.
     :param allowed_origins: The origins of pages on other hosts that may use the resource.
+    :param gives_up: Whether the application's callable is cancelled where the client goes
+        away.
     """
 
     isLeaf = True  # noqa: N815
 
-    def __init__(self, pusher: Pusher, max_bytes: int, allowed_origins: object = ()) -> None:
+    def __init__(
+        self,
+        pusher: Pusher,
+        max_bytes: int,
+        allowed_origins: object = (),
+        *,
+        gives_up: bool = False,
+    ) -> None:
         super().__init__()
         if not isinstance(pusher, Pusher):
             raise ConfigurationError(f"pusher must be a Pusher, not {with_type(pusher)}")
         self.pusher = pusher
         self._max_bytes = max_bytes
         self._origins = _checked_origins(allowed_origins)
+        self._gives_up = gives_up
 
     def render(self, request: Any) -> int:
         """Answer *request*, now or when the application's callable is done."""
@@ -126,6 +136,8 @@ class Endpoint(Resource):
         self, failure: Failure, answer: Answer, answering: Deferred[None]
     ) -> None:
         answer.state = AnswerState.UNWANTED
+        if self._gives_up:
+            answering.cancel()
 
     async def _answer(self, request: Any, answer: Answer) -> None:
         self._allow_origin(request)

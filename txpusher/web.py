@@ -16,14 +16,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import maybeDeferred
 from twisted.web.iweb import IRequest
 
 from txpusher._protocol.names import check_channel, check_socket_id, needs_auth
 from txpusher._text import with_type
 from txpusher._validators import check_callable
-from txpusher._web_endpoint import Answer, Endpoint, RefusalError, read_fields
+from txpusher._web_endpoint import Endpoint, RefusalError, read_fields
 from txpusher._webhook import WebHook
 from txpusher.client import Pusher
 from txpusher.errors import InvalidRequestError, WebHookError
@@ -103,15 +102,9 @@ class ChannelAuthResource(Endpoint):
         *,
         allowed_origins: str | Iterable[str] = (),
     ) -> None:
-        super().__init__(pusher, MAX_AUTH_BYTES, allowed_origins)
+        super().__init__(pusher, MAX_AUTH_BYTES, allowed_origins, gives_up=True)
         check_callable("authorize", authorize)
         self._authorize = authorize
-
-    def _client_has_gone(
-        self, failure: Failure, answer: Answer, answering: Deferred[None]
-    ) -> None:
-        super()._client_has_gone(failure, answer, answering)
-        answering.cancel()
 
     async def _respond(self, request: Any) -> Mapping[str, Any]:
         fields = read_fields(request)
@@ -156,15 +149,9 @@ class UserAuthResource(Endpoint):
         *,
         allowed_origins: str | Iterable[str] = (),
     ) -> None:
-        super().__init__(pusher, MAX_AUTH_BYTES, allowed_origins)
+        super().__init__(pusher, MAX_AUTH_BYTES, allowed_origins, gives_up=True)
         check_callable("identify", identify)
         self._identify = identify
-
-    def _client_has_gone(
-        self, failure: Failure, answer: Answer, answering: Deferred[None]
-    ) -> None:
-        super()._client_has_gone(failure, answer, answering)
-        answering.cancel()
 
     async def _respond(self, request: Any) -> Mapping[str, Any]:
         try:
