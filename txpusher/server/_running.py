@@ -32,7 +32,7 @@ from txpusher.server._net.outbox import Outbox, text_frame
 from txpusher.server._net.webhooks import WebHookSender
 from txpusher.server._net.websocket import WebSocketResource
 
-log = Logger()
+log = Logger(namespace="txpusher")
 
 
 class Running:

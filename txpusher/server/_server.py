@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from txpusher.server._address import ServerAddress
     from txpusher.server._running import Running
 
-log = Logger()
+log = Logger(namespace="txpusher")
 
 
 class Observer(Protocol):

@@ -40,7 +40,7 @@ from txpusher.server._net.deliveries import Deliveries
 if TYPE_CHECKING:
     from treq.client import HTTPClient
 
-log = Logger()
+log = Logger(namespace="txpusher")
 
 Report = Callable[[Activity], None]
 
