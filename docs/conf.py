@@ -8,16 +8,19 @@ How Sphinx builds the documentation.
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+from sphinx.addnodes import desc_addname
 from sphinx.ext.intersphinx import missing_reference
 from sphinx.util.nodes import make_refnode
 
 if TYPE_CHECKING:
     from docutils.nodes import TextElement, reference
-    from sphinx.addnodes import pending_xref
+    from sphinx.addnodes import desc_content, pending_xref
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
@@ -56,12 +59,10 @@ intersphinx_mapping = {
 }
 
 #: What is not public and has no entry: parts of the package that docstrings tell developers
-#: of, and names of types that only annotations use.
+#: of, variables of types, and what Scrapy has, of which there is no inventory here.
 nitpick_ignore_regex = [
     (r"py:.*", r"txpusher(\.\w+)*\._\w+(\..*)?"),
-    (r"py:class", r"(\w+\.)*(Any|On|For)[A-Z]\w+|(\w+\.)*_\w+|[A-Z]"),
-    (r"py:class", r"(\w+\.)*(Client|Subscriber)?Options"),
-    (r"py:class", r"(\w+\.)*(Answer|ChannelUser|Clock|HeaderValue|JsonDumps|JsonLoads)"),
+    (r"py:class", r"(\w+\.)*_\w+|[A-Z]"),
     (r"py:.*", r"(scrapy\.\w+\.)?(BaseSettings|Crawler|NotConfigured)"),
 ]
 
@@ -70,6 +71,7 @@ ELSEWHERE = {
     "Deferred": "twisted.internet.defer.Deferred",
     "Failure": "twisted.python.failure.Failure",
     "IAgent": "twisted.web.iweb.IAgent",
+    "IDelayedCall": "twisted.internet.interfaces.IDelayedCall",
     "IPolicyForHTTPS": "twisted.web.iweb.IPolicyForHTTPS",
     "IRequest": "twisted.web.iweb.IRequest",
     "<InterfaceClass twisted.web.iweb.IRequest>": "twisted.web.iweb.IRequest",
@@ -107,6 +109,81 @@ def resolve_short_name(
     return None
 
 
+#: What the package makes, and nobody else: how is not public.
+MADE_BY_THE_PACKAGE = {
+    "txpusher.WebHook",
+    "txpusher.scrapy.PusherExtension",
+    "txpusher.scrapy.PusherPipeline",
+    "txpusher.subscriber.Subscription",
+    "txpusher.testing.BlockingRunningServer",
+    "txpusher.testing.RunningServer",
+    "txpusher.server._core.trouble.Trouble",
+}
+
+#: How autodoc shows a default of attrs, and an annotation that says nothing.
+OF_ATTRS = re.compile(r"attr_dict\['(\w+)'\]\.default|\bNOTHING\b|: object(?= = )")
+
+
+def show_signature_as_called(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """
+    Show the defaults of attrs as values, and no signature of what is not to be called.
+    """
+    if what != "class" or not signature:
+        return None
+    if name in MADE_BY_THE_PACKAGE or getattr(obj, "_is_protocol", False):
+        return "", ""
+
+    def shown(found: re.Match[str]) -> str:
+        if found[0].startswith(":"):
+            return ""
+        if found[0] == "NOTHING":
+            return "RetryPolicy()"
+        field = found[1] if hasattr(attrs.fields(obj), found[1]) else found[1].lstrip("_")
+        default = getattr(attrs.fields(obj), field).default
+        if callable(default):
+            public = not default.__module__.startswith("txpusher._")
+            return f"{default.__module__}.{default.__name__}" if public else "..."
+        return repr(default)
+
+    return (OF_ATTRS.sub(shown, signature) if attrs.has(obj) else signature), returns
+
+
+def leave_out_parts_of_the_package(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out a member whose docstring says that it is the package's own."""
+    text = " ".join((getattr(obj, "__doc__", None) or "").split())
+    own = "part of the package, not of its API", "for the package's own modules only"
+    return True if any(words in text for words in own) else None
+
+
+def leave_out_private_bases(
+    app: Sphinx, name: str, obj: type, options: dict[str, Any], bases: list[type]
+) -> None:
+    """Name only those bases of a class that a reader can look up."""
+    public = [base for base in bases if "._" not in f"{base.__module__}.{base.__name__}"]
+    bases[:] = public or [object]
+
+
+def leave_out_private_module(
+    app: Sphinx, domain: str, objtype: str, content: desc_content
+) -> None:
+    """
+    Show the name of a type that only annotations use without its module.
+
+    Nobody is to import the name from there.
+    """
+    for part in content.parent.findall(desc_addname):
+        if part.astext().startswith("txpusher.") and "._" in part.astext():
+            part.parent.remove(part)
+
+
 def setup(app: Sphinx) -> None:
-    """Have Sphinx resolve the names of public classes."""
+    """Have Sphinx resolve public names and show no private ones."""
     app.connect("missing-reference", resolve_short_name)
+    app.connect("autodoc-process-signature", show_signature_as_called)
+    app.connect("autodoc-skip-member", leave_out_parts_of_the_package)
+    app.connect("autodoc-process-bases", leave_out_private_bases)
+    app.connect("object-description-transform", leave_out_private_module)

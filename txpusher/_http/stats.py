@@ -19,7 +19,7 @@ class Attempt:
     :ivar attempt: 1 for the first, 2 for the first retry.
     :ivar status: The HTTP status of the reply, None where there was none.
     :ivar failure: The error that the attempt ended in, None where it succeeded.
-    :ivar seconds: How long it took, connecting included.
+    :ivar seconds: The seconds that it took, connecting included.
     """
 
     method: str
