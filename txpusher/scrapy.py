@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from typing_extensions import Self
 
+__all__ = ["Addon", "PusherExtension", "PusherPipeline"]
+
 
 class Addon:
     """

@@ -17,6 +17,8 @@ from txpusher.client import Pusher
 from txpusher.errors import ClosedError, ConfigurationError
 from txpusher.publisher import BatchPublisher
 
+__all__ = ["PusherService"]
+
 #: Seconds between two looks at whether a client is idle, at the end of a process only.
 _POLL = 0.02
 

@@ -27,6 +27,15 @@ from txpusher._webhook import WebHook
 from txpusher.client import Pusher
 from txpusher.errors import InvalidRequestError, WebHookError
 
+__all__ = [
+    "Authorize",
+    "ChannelAuthResource",
+    "HandleEvent",
+    "Identify",
+    "UserAuthResource",
+    "WebHookResource",
+]
+
 #: The largest body of an authorisation, in bytes.  A browser sends some hundred.
 MAX_AUTH_BYTES = 64 * 1024
 #: The largest body of a webhook, in bytes.

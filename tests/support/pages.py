@@ -1,5 +1,5 @@
 """
-The pages that users read, README and documentation, and the blocks of code on them.
+The pages that users read, README and documentation, and the blocks of code and tables on them.
 
 A comment above a block says how it is run, where it is not the body of a coroutine::
 
@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+from docutils import nodes
+from docutils.core import publish_doctree
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.rst"
@@ -105,7 +107,7 @@ def all_blocks(language: str) -> list[Block]:
 
 _ROLE = re.compile(r":[a-z:]+:`([^`]+)`")
 _SPHINX = re.compile(
-    r"^( *)\.\. (toctree|auto\w+|currentmodule|literalinclude|seealso)::", re.MULTILINE
+    r"^( *)\.\. (toctree|auto\w+|py:\w+|currentmodule|literalinclude|seealso)::", re.MULTILINE
 )
 
 
@@ -121,3 +123,58 @@ def without_sphinx(text: str) -> str:
         return f"``{found[1]}``".ljust(len(found[0]))
 
     return _SPHINX.sub(r"\1.. \2", _ROLE.sub(literal, text))
+
+
+def parsed(path: Path) -> nodes.document:
+    """Return the document as an index of packages would read it; a warning is an error."""
+    strict = {
+        "report_level": 2,
+        "halt_level": 2,
+        "raw_enabled": False,
+        "file_insertion_enabled": False,
+        # Whether Pygments is installed is not what is asked here.
+        "syntax_highlight": "none",
+    }
+    text = path.read_text("utf-8")
+    if path.is_relative_to(DOCS):
+        text = without_sphinx(text)
+    return publish_doctree(text, settings_overrides=strict)
+
+
+def page(name: str) -> nodes.document:
+    """Return a page of the documentation."""
+    return parsed(DOCS / f"{name}.rst")
+
+
+def literal_blocks(document: nodes.document) -> list[str]:
+    """Return the literal blocks that are in no language: diagrams."""
+    return [
+        block.astext()
+        for block in document.findall(nodes.literal_block)
+        if not block["classes"]
+    ]
+
+
+def literals(part: nodes.Element) -> set[str]:
+    """Return what stands as a literal in a part of a page."""
+    return {" ".join(found.astext().split()) for found in part.findall(nodes.literal)}
+
+
+def section(document: nodes.document, title: str) -> nodes.section:
+    """Return the section of a page that has a title."""
+    [found] = [one for one in document.findall(nodes.section) if one[0].astext() == title]
+    return found
+
+
+def tables(part: nodes.Element) -> list[list[list[str]]]:
+    """Return the tables of a part of a page, each as its rows, without its header."""
+    found = []
+    for table in part.findall(nodes.table):
+        [body] = table.findall(nodes.tbody)
+        found.append([[" ".join(cell.astext().split()) for cell in row] for row in body])
+    return found
+
+
+def rows(part: nodes.Element) -> list[list[str]]:
+    """Return the rows of the first table of a part of a page."""
+    return tables(part)[0]

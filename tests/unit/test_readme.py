@@ -1,4 +1,8 @@
-"""README, documentation and changelog: they render, and what they say is so."""
+"""
+README, documentation and changelog: they render, and what they say is so.
+
+Whether the reference is complete is asked in :mod:`tests.unit.test_reference`.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,21 @@ from typing import Any
 import attrs
 import pytest
 from docutils import nodes
-from docutils.core import publish_doctree
 
 import txpusher
 from tests.benchmarks.targets import PAIRS, RATIO_HEADER, TIMES
-from tests.support.pages import DOCS, PAGES, README, ROOT, all_blocks, without_sphinx
-from txpusher import errors, server, subscriber, testing
+from tests.support.pages import (
+    DOCS,
+    PAGES,
+    README,
+    ROOT,
+    all_blocks,
+    literals,
+    page,
+    parsed,
+    rows,
+)
+from txpusher import errors
 from txpusher._cli import make_parser
 from txpusher.retry import may_have_been_delivered
 from txpusher.server import ChannelsServer
@@ -53,49 +66,6 @@ MAKE_CLIENTS = [
     txpusher.BlockingPusher.from_env,
     txpusher.configure,
 ]
-
-ILLUSTRATED = {
-    "json_dumps": "compact, UTF-8 kept",
-    "json_loads": "json.loads",
-    "retry": "RetryPolicy()",
-}
-
-
-def parsed(path: Path) -> nodes.document:
-    """Return the document as an index of packages would read it; a warning is an error."""
-    strict = {
-        "report_level": 2,
-        "halt_level": 2,
-        "raw_enabled": False,
-        "file_insertion_enabled": False,
-        # Whether Pygments is installed is not what is asked here.
-        "syntax_highlight": "none",
-    }
-    text = path.read_text("utf-8")
-    if path.is_relative_to(DOCS):
-        text = without_sphinx(text)
-    return publish_doctree(text, settings_overrides=strict)
-
-
-def page(name: str) -> nodes.document:
-    """Return a page of the documentation."""
-    return parsed(DOCS / f"{name}.rst")
-
-
-def blocks(document: nodes.document, language: str | None) -> list[str]:
-    """The literal blocks in a language; None for those in none."""
-    return [
-        block.astext()
-        for block in document.findall(nodes.literal_block)
-        if (language in block["classes"] if language else not block["classes"])
-    ]
-
-
-def rows(part: nodes.Element) -> list[list[str]]:
-    """Return the cells of the first table of a page, its header left out."""
-    table = next(iter(part.findall(nodes.table)))
-    [body] = table.findall(nodes.tbody)
-    return [[cell.astext() for cell in row] for row in body]
 
 
 @pytest.mark.parametrize("path", [*PAGES, CHANGELOG], ids=lambda path: path.name)
@@ -194,46 +164,6 @@ def test_every_call_in_the_examples_fits_the_signature():
     assert checked > 40
 
 
-def test_the_list_of_errors_is_the_tree_of_errors():
-    [tree] = [
-        block
-        for block in blocks(page("reference/errors"), None)
-        if block.startswith("PusherError")
-    ]
-    above: list[str] = ["Exception"]
-    listed = []
-    for line in tree.splitlines():
-        name = line.split()[0]
-        depth = (len(line) - len(line.lstrip())) // 4
-        kind = getattr(errors, name)
-        assert kind.__bases__[0].__name__ == above[depth]
-        if re.match(r" *\w+ +\d{3}", line):
-            assert errors.error_class_for(int(line.split()[1].rstrip(":"))) is kind
-        above[depth + 1 :] = [name]
-        listed.append(name)
-    assert sorted(listed) == sorted(errors.__all__)
-
-
-def _shown(default: Any) -> str:
-    return "" if default is attrs.NOTHING else repr(default).replace("'", '"')
-
-
-REQUIRED = ("app_id", "key", "secret")
-
-
-def test_the_table_of_options_is_config():
-    expected = [
-        (field.name, ILLUSTRATED.get(field.name, _shown(field.default or attrs.NOTHING)))
-        if field.name in REQUIRED
-        else (field.name, ILLUSTRATED.get(field.name, _shown(field.default)))
-        for field in attrs.fields(txpusher.Config)
-        if field.init
-    ]
-    table = rows(page("reference/settings"))
-    assert [(name, default) for name, default, _ in table] == expected
-    assert all(what for _, _, what in table)
-
-
 def test_the_retry_policy_has_the_defaults_told():
     fields = attrs.fields(txpusher.RetryPolicy)
     defaults = ", ".join(f"{field.name}={field.default!r}" for field in fields)
@@ -242,8 +172,7 @@ def test_the_retry_policy_has_the_defaults_told():
 
 @pytest.mark.parametrize("kind", [txpusher.Stats, txpusher.Attempt])
 def test_page_names_every_field_of_the_metrics(kind):
-    literals = {literal.astext() for literal in page("howto/observe").findall(nodes.literal)}
-    assert {field.name for field in attrs.fields(kind)} <= literals
+    assert {field.name for field in attrs.fields(kind)} <= literals(page("howto/observe"))
 
 
 def test_every_operation_has_an_example():
@@ -265,12 +194,6 @@ def test_shell_commands_of_the_pages_exist():
     assert {"serve", "subscribe", "trigger"} <= {command[0] for command in commands}
     for command in commands:
         make_parser().parse_args(command)
-
-
-def test_page_names_every_command():
-    literals = page("reference/command-line").findall(nodes.literal)
-    named = {(literal.astext().split() or [""])[0] for literal in literals}
-    assert set(make_parser().commands) - named == set()
 
 
 def _says(yes: bool, unsafe: bool) -> str:
@@ -342,37 +265,10 @@ def test_block_is_run_by_a_test_that_exists():
     assert ways <= {"", "by", "program", "suite"}
 
 
-def test_page_names_every_variable_of_the_environment():
-    sources = "".join(path.read_text("utf-8") for path in (ROOT / "txpusher").rglob("*.py"))
-    read = set(re.findall(r"[\"'](PUSHER_[A-Z_]+|NO_COLOR)[\"']", sources))
-    pages = DOCS / "reference" / "environment.rst", DOCS / "howto" / "scrapy.rst"
-    text = "".join(path.read_text("utf-8") for path in pages)
-    assert {"PUSHER_URL", "PUSHER_URL_FILE", "NO_COLOR"} <= read
-    assert {name for name in read if not re.search(rf"\b{name}\b", text)} == set()
-
-
 def test_links_of_the_readme_lead_to_files():
     links = re.findall(r"^\.\. _.+: (docs/.+)$", README.read_text("utf-8"), re.MULTILINE)
     assert len(links) > 20
     assert [link for link in links if not (ROOT / link).is_file()] == []
-
-
-def test_every_error_has_a_cause_and_a_cure():
-    text = (DOCS / "reference" / "errors.rst").read_text("utf-8")
-    _, *entries = re.split(r"^\.\. autoexception:: ", text, flags=re.MULTILINE)
-    assert sorted(entry.split()[0] for entry in entries) == sorted(errors.__all__)
-    for entry in entries:
-        assert re.search(r"^   \*\*Cause:\*\* \S", entry, re.MULTILINE), entry
-        assert re.search(r"^   \*\*Cure:\*\* \S", entry, re.MULTILINE), entry
-
-
-def test_every_public_name_has_an_entry():
-    text = "".join(path.read_text("utf-8") for path in (DOCS / "reference").glob("*.rst"))
-    entries = set(re.findall(r"^ *\.\. auto\w+:: ([\w.]+)", text, re.MULTILINE))
-    listed = {entry.rpartition(".")[2] for entry in entries}
-    modules = (txpusher, subscriber, testing, server)
-    public = {name for module in modules for name in module.__all__} - {"__version__"}
-    assert public - listed == set()
 
 
 def test_every_example_is_shown_on_a_page():
