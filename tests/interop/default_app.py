@@ -54,7 +54,8 @@ def with_pysher(port: int) -> None:
     client.connection.bind("pusher:connection_established", on_connect)
     client.connect()
     assert ended.wait(30)
-    client.disconnect()
+    # Its thread may sleep on for up to 100 seconds on a socket that this one has closed.
+    client.disconnect(timeout=1)
 
 
 def with_websocket(port: int) -> None:

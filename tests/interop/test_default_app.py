@@ -85,7 +85,6 @@ async def test_client_of_python_receives(server, pusher, library):
     command = [sys.executable, "-m", "tests.interop.default_app", library, str(server.port)]
     process = Process(command, ROOT)
     try:
-        # Pysher tries again after ten seconds where it has stumbled.
         await until(lambda: "ready" in process.output or process.exit_code is not None, 40)
         assert '"ready"' in process.output, process.output
         for channel in ("room", "private-room"):
