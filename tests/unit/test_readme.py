@@ -17,19 +17,23 @@ from typing import Any
 import attrs
 import pytest
 from docutils import nodes
+from docutils.core import publish_doctree
 
 import txpusher
 from tests.benchmarks.targets import PAIRS, RATIO_HEADER, TIMES
 from tests.support.pages import (
+    AWAITING,
     DOCS,
     PAGES,
     README,
     ROOT,
     all_blocks,
+    literal_blocks,
     literals,
     page,
     parsed,
     rows,
+    without_sphinx,
 )
 from txpusher import errors
 from txpusher._cli import make_parser
@@ -253,6 +257,49 @@ def test_block_that_is_not_run_says_its_reason():
     not_run = [block for language in ("python", "sh") for block in all_blocks(language)]
     for block in not_run:
         assert not block.why_not or len(block.why_not.split()) >= 4, block.name
+
+
+#: Languages of which the tests run nothing here: a page, and a program of another library.
+NOT_OURS = ("html", "ruby")
+
+
+def escaping(text: str) -> list[str]:
+    """Return what is code on a page and is not looked at by the tests that run it."""
+    languages = r"(?m)^ *\.\. (?:code-block|code|sourcecode|highlight|doctest)::.*"
+    run = [f".. code-block:: {one}" for one in ("python", "sh", *NOT_OURS)]
+    found = [one.strip() for one in re.findall(languages, text) if one.strip() not in run]
+    found += re.findall(r"(?m)^ *>>> .*", text)
+    for block in literal_blocks(publish_doctree(without_sphinx(text))):
+        first = block.split()[0]
+        if first in ("$", "curl", "npm", "pip", "python", "python3", "twist", "txpusher"):
+            found.append(block)
+            continue
+        try:
+            compile(block, "block", "exec", AWAITING)
+        except SyntaxError:
+            continue
+        found.append(block)
+    return found
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_code_of_a_page_escapes_the_tests_that_run_it(path):
+    assert escaping(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".. code-block:: console\n\n    txpusher serve",
+        ".. code-block:: python3\n\n    x = 1",
+        ".. code:: python\n\n    x = 1",
+        ">>> 1 + 1",
+        "So::\n\n    await pusher.close()",
+        "So::\n\n    txpusher serve",
+    ],
+)
+def test_code_that_would_escape_is_noticed(text):
+    assert len(escaping(text)) == 1
 
 
 def test_block_is_run_by_a_test_that_exists():
