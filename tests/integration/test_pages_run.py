@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import base64
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -27,7 +27,8 @@ from twisted.web.client import Agent
 from twisted.web.resource import Resource
 
 import txpusher
-from tests.support.pages import AWAITING, Block, all_blocks
+from tests.support.credentials import MASTER_KEY_BASE64
+from tests.support.pages import AWAITING, Block, all_blocks, environment
 from tests.support.serving import serving
 from tests.support.suites import PLUGIN
 from tests.support.waiting import until, within
@@ -45,7 +46,6 @@ APP = App("3", "278d425bdf160c739803", "...")
 #: Seconds that a block which is a program may take.
 PATIENCE = 30
 
-MASTER_KEY = base64.b64encode(bytes(32)).decode("ascii")
 EVENT = {"name": "channel_occupied", "channel": "news"}
 BODY = json.dumps({"time_ms": 1327078148132, "events": [EVENT]}).encode()
 
@@ -70,7 +70,7 @@ def holding(test: str, text: str = "") -> Block:
 @pytest_twisted.async_yield_fixture
 async def server(log: Any, clean_reactor: None, monkeypatch: Any) -> AsyncIterator[Any]:
     """A server with the app of the pages, whose URL is in the environment."""
-    server = await RunningServer.start(APP, encryption_master_key_base64=MASTER_KEY)
+    server = await RunningServer.start(APP, encryption_master_key_base64=MASTER_KEY_BASE64)
     for name in ("PUSHER_URL", "STAGING_PUSHER_URL"):
         monkeypatch.setenv(name, server.url)
     yield server
@@ -79,10 +79,7 @@ async def server(log: Any, clean_reactor: None, monkeypatch: Any) -> AsyncIterat
 
 def on(server: Any, block: Block) -> str:
     """The source of *block* with *server* in the place of what it cannot reach."""
-    settings = f'host="{server.host}", port={server.port}, use_tls=False'
-    if "import pusher\n" in block.source:
-        settings = settings.replace("use_tls", "ssl")
-    source = block.source.replace('cluster="eu"', settings)
+    source = block.source_for(server.host, server.port)
     return source.replace("listen(6001)", "listen(0)")
 
 
@@ -97,7 +94,7 @@ def names(server: Any, block: Block) -> dict[str, Any]:
         "prices": [41, 42],
         "queue_for_later": _not_to_be_called,
         "pem": trustme.CA().cert_pem.bytes(),
-        "key": MASTER_KEY,
+        "key": MASTER_KEY_BASE64,
     }
     if "application" in block.source:
         defined["application"] = Application("shop")
@@ -182,7 +179,13 @@ async def test_program_of_a_page_runs(server, block):
         pytest.importorskip("pusher")
     command = [sys.executable, "-c", on(server, block)]
     ended = await deferToThread(
-        subprocess.run, command, capture_output=True, text=True, timeout=PATIENCE
+        subprocess.run,
+        command,
+        env={**os.environ, **environment(APP.key, APP.secret, BODY.decode())},
+        input=BODY.decode(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert server.events or not publishes(block)

@@ -21,6 +21,9 @@ import attrs
 from docutils import nodes
 from docutils.core import publish_doctree
 
+from tests.support.credentials import MASTER_KEY_BASE64
+from txpusher._protocol.signing import hmac_hex
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.rst"
 DOCS = ROOT / "docs"
@@ -29,7 +32,7 @@ PAGES = [README, *sorted(p for p in DOCS.rglob("*.rst") if "_build" not in p.par
 #: How the body of a coroutine is compiled.
 AWAITING = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
-_BLOCK = re.compile(r"( *)\.\. code-block:: (python|sh)")
+_BLOCK = re.compile(r"( *)\.\. code-block:: (python|ruby|sh)")
 _MARK = re.compile(r" *\.\. (run|not run): (.+)")
 _COMMAND = re.compile(r" *\.\. command: (.+)")
 
@@ -65,6 +68,14 @@ class Block:
         """Return what a test of this block is called."""
         return f"{self.page}:{self.line}"
 
+    def source_for(self, host: str, port: int) -> str:
+        """Return the source with a server of a test, without TLS, in the place of a cluster."""
+        if self.language == "ruby":
+            there = f'Pusher.host, Pusher.port, Pusher.scheme = "{host}", {port}, "http"'
+            return self.source.replace('Pusher.cluster = "eu"', there)
+        tls = "ssl" if "import pusher\n" in self.source else "use_tls"
+        return self.source.replace('cluster="eu"', f'host="{host}", port={port}, {tls}=False')
+
 
 def _marks(lines: list[str], number: int) -> dict[str, str]:
     """Return the comments right above a line."""
@@ -79,7 +90,7 @@ def _marks(lines: list[str], number: int) -> dict[str, str]:
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    """Generate the blocks of Python and of shell on a page, in order."""
+    """Generate the blocks of Python, of Ruby and of shell on a page, in order."""
     lines = path.read_text("utf-8").splitlines()
     for number, line in enumerate(lines):
         if not (directive := _BLOCK.fullmatch(line)):
@@ -103,6 +114,21 @@ def blocks(path: Path) -> Iterator[Block]:
 def all_blocks(language: str) -> list[Block]:
     """Return the blocks in a language on all pages."""
     return [block for page in PAGES for block in blocks(page) if block.language == language]
+
+
+def environment(key: str, secret: str, body: str) -> dict[str, str]:
+    """
+    Return what programs on the pages find in their environment.
+
+    That is the key of encrypted channels, and what a CGI program is told of a webhook with
+    *body*, which comes on its standard input.
+    """
+    return {
+        "PUSHER_ENCRYPTION_MASTER_KEY": MASTER_KEY_BASE64,
+        "CONTENT_TYPE": "application/json",
+        "HTTP_X_PUSHER_KEY": key,
+        "HTTP_X_PUSHER_SIGNATURE": hmac_hex(secret, body.encode()),
+    }
 
 
 _ROLE = re.compile(r":[a-z:]+:`([^`]+)`")

@@ -51,7 +51,7 @@ VARIABLES: dict[str, tuple[Any, ...]] = {
     "publisher": (txpusher.BatchPublisher, txpusher.BlockingBatchPublisher),
     "lobby": (txpusher.Channel,),
     "webhook": (txpusher.WebHook,),
-    "error": (txpusher.PusherError, txpusher.APIError),
+    "error": (txpusher.PusherError, txpusher.APIError, txpusher.HTTPError),
     "attempt": (txpusher.Attempt,),
     "server": (ChannelsServer,),
     "channels_server": (RunningServer,),
