@@ -53,7 +53,7 @@ VARIABLES: dict[str, tuple[Any, ...]] = {
     "webhook": (txpusher.WebHook,),
     "error": (txpusher.PusherError, txpusher.APIError, txpusher.HTTPError),
     "attempt": (txpusher.Attempt,),
-    "server": (ChannelsServer,),
+    "server": (ChannelsServer, RunningServer),
     "channels_server": (RunningServer,),
     "blocking_channels_server": (BlockingRunningServer,),
     "fake": (FakePusher,),
@@ -75,6 +75,13 @@ MAKE_CLIENTS = [
 @pytest.mark.parametrize("path", [*PAGES, CHANGELOG], ids=lambda path: path.name)
 def test_page_renders_without_a_warning(path):
     assert parsed(path).astext()
+
+
+@pytest.mark.parametrize("path", [*PAGES, CHANGELOG], ids=lambda path: path.name)
+def test_no_underline_of_a_title_is_left_in_the_text(path):
+    # An underline of two characters is none, and no warning either.
+    texts = [paragraph.astext() for paragraph in parsed(path).findall(nodes.paragraph)]
+    assert [text for text in texts if re.search(r"^[-=~]{4}", text, re.MULTILINE)] == []
 
 
 def test_a_warning_would_be_noticed(tmp_path):
