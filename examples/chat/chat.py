@@ -23,6 +23,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
+from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
@@ -91,11 +92,18 @@ class Messages(Resource):
             request.setResponseCode(403 if member is None else 400)
             return b""
         message = {"name": member["user_info"]["name"], "text": text}
-        sending = self._pusher.trigger(CHANNEL, "message", message)
-        sending.addErrback(lambda failure: request.setResponseCode(502))
-        sending.addBoth(lambda _: request.finish())
-        # A page that goes away meanwhile wants no answer.
-        request.notifyFinish().addErrback(lambda _: sending.cancel())
+        gone: list[Failure] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def answer(outcome: object) -> None:
+            # A page that has gone away meanwhile wants no answer; what it said is said.
+            if gone:
+                return
+            if isinstance(outcome, Failure):
+                request.setResponseCode(502)
+            request.finish()
+
+        self._pusher.trigger(CHANNEL, "message", message).addBoth(answer)
         return NOT_DONE_YET
 
 

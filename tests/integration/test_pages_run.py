@@ -10,6 +10,7 @@ import ast
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -83,6 +84,11 @@ def on(server: Any, block: Block) -> str:
     return source.replace("listen(6001)", "listen(0)")
 
 
+def compiled(server: Any, block: Block) -> Any:
+    """The code of *block* on *server*, of which ``eval`` makes a coroutine if it awaits."""
+    return compile(on(server, block), block.name, "exec", AWAITING)
+
+
 def names(server: Any, block: Block) -> dict[str, Any]:
     """What a block finds defined: by the ones before it, and by its reader."""
     pusher = server.pusher()
@@ -134,7 +140,7 @@ async def test_block_runs_in_a_coroutine(server, block):
     if "prometheus_client" in block.source:
         pytest.importorskip("prometheus_client")
     defined = names(server, block)
-    coroutine = eval(compile(on(server, block), block.name, "exec", AWAITING), defined)
+    coroutine = eval(compiled(server, block), defined)
     if coroutine is not None:
         await within(Deferred.fromCoroutine(coroutine))
     # What is not awaited there is waited for here.
@@ -155,7 +161,7 @@ async def test_blocks_that_receive_print_what_is_published(server, capsys):
     defined = names(server, handler)
 
     def begin(block: Block) -> Deferred[Any]:
-        coroutine = eval(compile(on(server, block), block.name, "exec", AWAITING), defined)
+        coroutine = eval(compiled(server, block), defined)
         return Deferred.fromCoroutine(coroutine) if coroutine else succeed(None)
 
     await within(begin(handler))
@@ -216,45 +222,46 @@ async def test_block_for_threads_runs(server):
     assert [event.data for event in server.events] == [41, 42]
 
 
-@by_name(run_as("by test_block_for_asyncio_publishes_from_a_loop_without_a_reactor"))
 @pytest_twisted.ensureDeferred
-async def test_block_for_asyncio_publishes_from_a_loop_without_a_reactor(server, block):
-    defined = names(server, block) | {"asyncio": asyncio}
+async def test_block_for_threads_logs_a_failure(server, caplog):
+    block = holding("test_block_for_threads_logs_a_failure")
+    wrong = txpusher.Pusher.from_url(server.url.replace("...", "wrong"))
+    defined = names(server, block) | {"blocking": txpusher.BlockingPusher.wrap(wrong)}
+    await deferToThread(exec, block.source, defined)
+    await until(lambda: "not published: POST" in caplog.text)
+    await deferToThread(defined["publisher"].close)
+    await wrong.close()
+    assert server.events == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_encrypted_event_of_the_page_is_published(server, monkeypatch):
+    monkeypatch.setenv("PUSHER_ENCRYPTION_MASTER_KEY", MASTER_KEY_BASE64)
+    block = holding("test_encrypted_event_of_the_page_is_published")
+    defined = names(server, block)
+    await within(Deferred.fromCoroutine(eval(compiled(server, block), defined)))
+    await defined["pusher"].close()
+    assert [event.data for event in server.events] == [{"blood_type": "0+"}]
+
+
+@pytest_twisted.ensureDeferred
+async def test_observer_of_the_page_gets_the_fields(server, capsys):
+    block = holding("test_observer_of_the_page_gets_the_fields")
+    defined = names(server, block)
+    exec(block.source, defined)
+    await defined["pusher"].trigger("news", "headline", {})
+    defined["globalLogPublisher"].removeObserver(defined["observe"])
+    assert re.fullmatch(r"POST /apps/3/events 200 [\d.]+\n", capsys.readouterr().out)
+
+
+@pytest_twisted.ensureDeferred
+async def test_block_for_asyncio_publishes_from_a_loop_without_a_reactor(server):
+    block = holding("test_block_for_asyncio_publishes_from_a_loop_without_a_reactor")
+    defined = names(server, block)
     exec(block.source, defined)
     await deferToThread(lambda: asyncio.run(defined["announce"]({"n": 1})))
+    await deferToThread(defined["blocking"].close)
     assert [event.data for event in server.events] == [{"n": 1}]
-
-
-ON_ASYNCIO_REACTOR = """
-import asyncio
-from twisted.internet import asyncioreactor
-loop = asyncio.new_event_loop()
-asyncio.set_event_loop(loop)
-asyncioreactor.install(loop)
-from twisted.internet.defer import Deferred
-from twisted.internet.task import react
-from txpusher import Pusher
-
-pusher = Pusher.from_env()
-{block}
-async def main(reactor):
-    await Deferred.fromFuture(asyncio.ensure_future(announce_too({{"n": 2}})))
-    await pusher.close()
-
-react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
-"""
-
-
-@pytest_twisted.ensureDeferred
-async def test_block_for_the_asyncio_reactor_awaits_a_future(server):
-    block = holding("test_block_for_the_asyncio_reactor_awaits_a_future")
-    program = ON_ASYNCIO_REACTOR.format(block=block.source)
-    command = [sys.executable, "-c", program]
-    done = await deferToThread(
-        lambda: subprocess.run(command, capture_output=True, timeout=60, check=False)
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert [event.data for event in server.events] == [{"n": 2}]
 
 
 @pytest_twisted.ensureDeferred
@@ -319,7 +326,7 @@ def announce_order(pusher, number):
 """
     (tmp_path / "test_orders.py").write_text(f"{block.source}\n\n{announce}", "utf-8")
     # In the reactor's thread, where pytest-twisted runs tests, no client can block.
-    options = ["-p", "no:twisted"] if "blocking_" in block.source else []
+    options = ["-p", "no:twisted"] if "blocking" in block.source.lower() else []
     own = ["-q", "-p", "no:cacheprovider", *PLUGIN]
     command = [sys.executable, "-m", "pytest", *own, *options, "."]
     ended = await deferToThread(

@@ -30,7 +30,11 @@ from txpusher.testing import RunningServer
 PATIENCE = 60
 
 BLOCKS = [block for block in all_blocks("sh") if not block.why_not]
-FILES = {"prices.ndjson": '{"symbol": "TX", "price": 41}\n{"symbol": "TX", "price": 42}\n'}
+FILES = {
+    "prices.ndjson": '{"symbol": "TX", "price": 41}\n{"symbol": "TX", "price": 42}\n',
+    # What would be activated is in the PATH already.
+    ".venv/bin/activate": "",
+}
 
 
 def environment(folder: Path, url: str) -> dict[str, str]:
@@ -68,6 +72,7 @@ def served(line: str, folder: Path, variables: dict[str, str]) -> tuple[int, str
 @pytest_twisted.ensureDeferred
 async def test_block_of_shell_runs(tmp_path: Path, block: Block, clean_reactor: Any) -> None:
     for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
     server = await RunningServer.start()
     variables = environment(tmp_path, server.url)

@@ -266,8 +266,9 @@ def test_block_that_is_not_run_says_its_reason():
         assert not block.why_not or len(block.why_not.split()) >= 4, block.name
 
 
-#: Languages of which the tests run nothing here: a page, and a program of another library.
-NOT_OURS = ("html", "ruby")
+#: Languages of which the tests run nothing here: a page and its script, and a program of
+#: another library.
+NOT_OURS = ("html", "javascript", "ruby")
 
 
 def escaping(text: str) -> list[str]:
