@@ -139,7 +139,7 @@ class Api:
         )
         if socket_id is not None:
             text += f',"socket_id":{encode_text(check_socket_id(socket_id))}'
-        if wanted := info_text(info):
+        if info is not None and (wanted := info_text(info)):
             text += f',"info":{encode_text(wanted)}'
         if idempotency_key is not None:
             key = check_idempotency_key(idempotency_key)

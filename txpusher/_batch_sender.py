@@ -7,9 +7,8 @@ to whom is the business of its class, which derives from :class:`SentEvent`.
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -25,6 +24,7 @@ from txpusher._batching import (
     is_about_content,
     wants_attributes,
 )
+from txpusher._gathering import Gathering
 from txpusher._unsettled import Reply, SentEvent, Unsettled
 from txpusher.errors import ClosedError, HTTPError, QueueFullError
 
@@ -47,6 +47,8 @@ class BatchSender:
     :param ordered: Whether the events of a channel keep their order.
     :param linger: Seconds for which an idle sender waits for a batch to fill.
     :param max_batch_bytes: The most bytes of the body of a request, or None.
+    :ivar gathering: Within a block ``with sender.gathering``, events gather; what is due is
+        sent at its end.
     :ivar closed: Whether no event is taken any more.
     :ivar capacity: How many events all connections together can carry at a time.
     :ivar exit_timeout: Seconds for which :meth:`before_stop` waits, where somebody calls
@@ -76,8 +78,7 @@ class BatchSender:
             batch_bytes=max_batch_bytes,
             lingers=linger > 0,
         )
-        #: Whether callbacks run, or the events of an iterable are being read.
-        self._gathering = False
+        self.gathering = Gathering(self.send_due)
         self.closed = False
         self._unsettled = Unsettled()
         self._waiting_for_room: deque[Deferred[None]] = deque()
@@ -111,9 +112,9 @@ class BatchSender:
         return self._scheduler.room > 0
 
     @property
-    def is_full(self) -> bool:
-        """Whether as many events wait as may."""
-        return self._scheduler.pending >= self._most_waiting
+    def vacant(self) -> int:
+        """How many more events may wait; 0 or less where as many wait as may."""
+        return self._most_waiting - self._scheduler.pending
 
     # Events in
 
@@ -129,10 +130,10 @@ class BatchSender:
         if self.closed:
             return ClosedError("the publisher is closed")
         scheduler, limit = self._scheduler, self._max_pending
-        if self._gathering and scheduler.pending >= limit + scheduler.room:
+        if self.gathering.depth and scheduler.pending >= limit + scheduler.room:
             return self._full()
         self.add(channel, event)
-        if not self._gathering:
+        if not self.gathering.depth:
             self.send_due()
             if scheduler.pending > limit and event.state is EventState.WAITING:
                 self._drop(event)
@@ -143,7 +144,8 @@ class BatchSender:
     def add(self, channel: str, event: SentEvent) -> None:
         """Take an event without a look at ``max_pending``; :meth:`send_due` sends it."""
         self._scheduler.add(channel, event)
-        self._unsettled.add(event)
+        count = event.count = self._unsettled.latest
+        count.value += 1
         if self._stop_trigger is None:
             self._watch_reactor()
 
@@ -153,41 +155,32 @@ class BatchSender:
 
     def _drop(self, event: SentEvent) -> None:
         self._scheduler.cancel(event)
-        event.count_out()
+        event.count.value -= 1
 
     def cancel(self, event: SentEvent) -> None:
         """Settle an event with a CancelledError; in flight, it travels on."""
         self._scheduler.cancel(event)
-        event.settle(CancelledError())
+        event.fail(CancelledError())
         self._after_settling()
+        self._wake()
 
     def drop_waiting(self, is_meant: Callable[[SentEvent], bool]) -> None:
         """Cancel the waiting events that *is_meant* accepts."""
-        with self.gathering():
+        with self.gathering:
             for event in self._scheduler.waiting():
                 if is_meant(event):
                     self._scheduler.cancel(event)
-                    event.settle(CancelledError())
+                    event.fail(CancelledError())
         self._after_settling()
-
-    @contextlib.contextmanager
-    def gathering(self) -> Iterator[None]:
-        """Let events gather within the block, and send what is due at its end."""
-        gathering, self._gathering = self._gathering, True
-        try:
-            yield
-        finally:
-            self._gathering = gathering
-            self.send_due()
 
     # Batches out
 
     def send_due(self) -> None:
         """Send the batches that are due."""
-        if self._gathering:
+        if self.gathering.depth:
             return
         scheduler = self._scheduler
-        self._gathering = True
+        self.gathering.depth += 1
         try:
             while True:
                 if scheduler.pending > self._max_pending:
@@ -200,7 +193,7 @@ class BatchSender:
                 for batch in batches:
                     self._send(batch)
         finally:
-            self._gathering = False
+            self.gathering.depth -= 1
         if self._linger:
             self._time_lingering()
         self._wake()
@@ -244,19 +237,28 @@ class BatchSender:
     # Outcomes in
 
     def _accepted(self, reply: Reply, batch: Batch[SentEvent]) -> None:
+        attributes = self._attributes(reply, batch)
+        with self.gathering:
+            for event in self._scheduler.accepted(batch):
+                event.accept({} if attributes is None else attributes[event])
+        self._after_settling()
+
+    @staticmethod
+    def _attributes(reply: Reply, batch: Batch[SentEvent]) -> dict[SentEvent, Reply] | None:
+        """Return each event's part of the reply, None where the reply has no parts."""
         parts = reply.get("batch")
-        if not isinstance(parts, list) or len(parts) != len(batch.events):
-            if parts is not None and wants_attributes(batch.events):
+        if parts is None:
+            return None
+        events = batch.events
+        if not isinstance(parts, list) or len(parts) != len(events):
+            if wants_attributes(events):
                 _log.warn(
                     "a reply does not fit its batch: the attributes that its events "
                     "asked for are lost"
                 )
-            self._settle([(event, {}) for _, event in self._scheduler.accepted(batch)])
-            return
-        self._settle(
-            (event, parts[place] if isinstance(parts[place], dict) else {})
-            for place, event in self._scheduler.accepted(batch)
-        )
+            return None
+        parted = zip(events, parts, strict=True)
+        return {event: part if isinstance(part, dict) else {} for event, part in parted}
 
     def _failed(self, failure: Failure, batch: Batch[SentEvent]) -> None:
         error = cast(BaseException, failure.value)
@@ -267,18 +269,14 @@ class BatchSender:
         else:
             failed = self._scheduler.failed(batch)
         self._failed_events += len(failed)
-        self._settle((event, event.own(error)) for event in failed)
-
-    def _settle(self, outcomes: Iterable[tuple[SentEvent, Reply | BaseException]]) -> None:
-        with self.gathering():
-            for event, outcome in outcomes:
-                event.settle(outcome)
+        with self.gathering:
+            for event in failed:
+                event.fail(event.own(error))
         self._after_settling()
 
     def _after_settling(self) -> None:
         self._unsettled.fire_flushes()
         self._check_idle()
-        self._wake()
 
     # Whoever waits
 
@@ -291,7 +289,7 @@ class BatchSender:
         self._listeners.remove(listener)
 
     def _wake(self) -> None:
-        if self._gathering:
+        if self.gathering.depth:
             return
         self._wake_again = True
         if self._waking:

@@ -19,6 +19,8 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
+import attrs
+
 from txpusher.errors import APIError
 
 #: Cancelled events that a queue keeps, besides as many as it has live ones.
@@ -73,6 +75,7 @@ class EventState(enum.Enum):
 _WAITING, _IN_FLIGHT, _OVER = EventState
 
 
+@attrs.define(eq=False, weakref_slot=False)
 class QueuedEvent:
     """
     One event, from the moment it is offered until its outcome is known.
@@ -84,13 +87,9 @@ class QueuedEvent:
     :ivar queue: The queue that the event entered, once it is offered.
     """
 
-    __slots__ = ("encoded", "queue", "state")
-
-    queue: ChannelQueue[Any]
-
-    def __init__(self, encoded: bytes) -> None:
-        self.encoded = encoded
-        self.state = _WAITING
+    encoded: bytes
+    state: EventState = attrs.field(default=_WAITING, kw_only=True)
+    queue: ChannelQueue[Any] = attrs.field(init=False)
 
     def end(self) -> None:
         """Let go of the JSON: the event is accepted, has failed or is cancelled."""
@@ -138,19 +137,18 @@ class ChannelQueue(Generic[T]):
         :return: The bytes that the events need.
         """
         waiting = self.waiting
-        taken = used = 0
+        before, used = len(events), 0
         while waiting and len(events) < most:
-            event = waiting[0]
+            event = waiting.popleft()
             if event.state is _WAITING:
                 size = len(event.encoded) + 1
                 if used + size > most_bytes and events:
+                    waiting.appendleft(event)
                     break
                 used += size
-                taken += 1
                 event.state = _IN_FLIGHT
                 events.append(event)
-            waiting.popleft()
-        self.live -= taken
+        self.live -= len(events) - before
         self.size -= used
         if not self.live:
             # Cancelled events know the queue, which would keep them: a cycle.
@@ -290,31 +288,28 @@ class Scheduler(Generic[T]):
         self._gathered_is_due = False
         return batches
 
-    def accepted(self, batch: Batch[T]) -> list[tuple[int, T]]:
+    def accepted(self, batch: Batch[T]) -> list[T]:
         """
         Record that the server has acted on a batch.
 
-        :return: The events that are not over, each with its place in the batch.
+        :return: The events that are accepted: those that are not over.
         """
-        settled = [entry for entry in enumerate(batch.events) if entry[1].state is _IN_FLIGHT]
-        for _, event in settled:
-            # As end() does, once for most of the events that there are.
-            event.state = _OVER
-            event.encoded = b""
-        self._next_part(batch)
-        return settled
+        return self._end(batch)
 
     def failed(self, batch: Batch[T]) -> list[T]:
         """
         Record that a batch came to nothing.
 
-        :return: The events that fail.
+        :return: The events that fail: those that are not over.
         """
-        failed = [event for event in batch.events if event.state is _IN_FLIGHT]
-        for event in failed:
+        return self._end(batch)
+
+    def _end(self, batch: Batch[T]) -> list[T]:
+        events = [event for event in batch.events if event.state is _IN_FLIGHT]
+        for event in events:
             event.end()
         self._next_part(batch)
-        return failed
+        return events
 
     def rejected(self, batch: Batch[T]) -> list[T]:
         """
@@ -335,27 +330,25 @@ class Scheduler(Generic[T]):
         """Make a batch of the events of the ready queues, as many as fit."""
         events: list[T] = []
         queues: list[ChannelQueue[T]] = []
-        space = self._batch_bytes
-        while len(events) < self._batch_size and self._ready:
-            queue = next(iter(self._ready))
-            before = len(events)
-            used = queue.take_into(events, self._batch_size, space)
+        ready, most, space = self._ready, self._batch_size, self._batch_bytes
+        while ready and len(events) < most:
+            queue = next(iter(ready))
+            live, size, before = queue.live, queue.size, len(events)
+            space -= queue.take_into(events, most, space)
             if len(events) == before:
                 break
-            space -= used
-            self.pending -= len(events) - before
-            self._available -= len(events) - before
-            self._available_bytes -= used
             if self._ordered:
                 queue.in_flight = True
                 queues.append(queue)
-                self._available -= queue.live
-                self._available_bytes -= queue.size
-                del self._ready[queue]
-            elif not queue.live:
-                del self._ready[queue], self._queues[queue.name]
+                del ready[queue]
             else:
-                break
+                live -= queue.live
+                size -= queue.size
+                if not queue.live:
+                    del ready[queue], self._queues[queue.name]
+            self._available -= live
+            self._available_bytes -= size
+        self.pending -= len(events)
         return Batch(events, queues, [])
 
     def _next_part(self, batch: Batch[T]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from txpusher._protocol import encryption
-from txpusher._text import is_str, short_repr, utf8, with_type
+from txpusher._text import short_repr, utf8, with_type
 from txpusher.config import Config
 from txpusher.errors import ConfigurationError, InvalidRequestError
 
@@ -53,17 +53,20 @@ def event_arguments(event: object) -> tuple[Any, ...]:
 
     :raises InvalidRequestError: *event* is neither, or the mapping has other keys.
     """
-    if type(event) is dict and event.keys() <= _KEYS:
-        get = event.get
+    if type(event) is dict:
         try:
-            return (
-                event["channel"],
-                event["name"],
-                event["data"],
-                get("socket_id"),
-                get("info"),
-                get("idempotency_key"),
-            )
+            if len(event) == 3:
+                return event["channel"], event["name"], event["data"]
+            if event.keys() <= _KEYS:
+                get = event.get
+                return (
+                    event["channel"],
+                    event["name"],
+                    event["data"],
+                    get("socket_id"),
+                    get("info"),
+                    get("idempotency_key"),
+                )
         except KeyError:
             # One is missing: Event says so.
             pass
@@ -105,7 +108,13 @@ def event_data(config: Config, channel: str, data: Any) -> str:
 
     :raises InvalidRequestError: The data cannot be encoded, or is too long then.
     """
-    text = data if is_str(data) else _encoded(config, data)
+    kind = type(data)
+    if issubclass(kind, str):
+        text: str = data
+    elif issubclass(kind, bytes):
+        text = _decoded(data)
+    else:
+        text = encode_json(config, "data", data)
     if encryption.is_encrypted(channel):
         utf8("data", text)
         text = encryption.encrypt(channel, text, master_key(config, channel))
@@ -118,9 +127,7 @@ def event_data(config: Config, channel: str, data: Any) -> str:
     return text
 
 
-def _encoded(config: Config, data: Any) -> str:
-    if not issubclass(type(data), bytes):
-        return encode_json(config, "data", data)
+def _decoded(data: bytes) -> str:
     try:
         return bytes.decode(data)
     except UnicodeDecodeError as error:
@@ -140,6 +147,8 @@ def encode_json(config: Config, what: str, value: Any) -> str:
     """
     try:
         encoded = config.json_dumps(value)
+        if type(encoded) is str:
+            return encoded
         text = encoded.decode("utf-8") if isinstance(encoded, bytes) else encoded
     except Exception as error:
         raise InvalidRequestError(

@@ -74,32 +74,32 @@ class Encoded:
     encoded: bytes | PusherError
 
 
+@attrs.define(eq=False, weakref_slot=False)
 class _PublishedEvent(SentEvent):
     """One event of a publication."""
 
-    __slots__ = ("given", "place", "publication")
+    publication: Publication
+    place: int
+    given: Given
 
-    def __init__(
-        self, publication: Publication, place: int, given: Given, encoded: bytes
-    ) -> None:
-        super().__init__(encoded)
-        self.publication = publication
-        self.place = place
-        self.given = given
-
-    def settle(self, outcome: Reply | BaseException) -> None:
-        """Count the outcome."""
+    def accept(self, reply: Reply) -> None:
+        """Count the event as accepted."""
         self.count.value -= 1
         publication = self.publication
         del publication.held[self.place]
-        if not isinstance(outcome, BaseException):
-            publication.accepted += 1
-        elif isinstance(outcome, CancelledError):
+        publication.accepted += 1
+
+    def fail(self, error: BaseException) -> None:
+        """Count the event as failed, or as dropped where it was cancelled."""
+        self.count.value -= 1
+        publication = self.publication
+        del publication.held[self.place]
+        if isinstance(error, CancelledError):
             publication.dropped.append(self.given)
         else:
             # The frames of its request would be kept as long as the failures are.
-            error = cast(Exception, outcome.with_traceback(None))
-            publication.failed.append((self.place, self.given, error))
+            bare = cast(Exception, error.with_traceback(None))
+            publication.failed.append((self.place, self.given, bare))
 
 
 class Publication:
@@ -196,14 +196,11 @@ class Publication:
 
     def _read_some(self, iterator: Iterator[Given]) -> bool:
         """Read until there is no room, or until it is the reactor's turn."""
-        sender, held, seconds = self._sender, self.held, self._seconds
-        with sender.gathering():
-            # As _must_pause() has it, which a loop so short would feel.
-            while (
-                len(held) < self._most_unsettled
-                and not sender.is_full
-                and seconds() < self._end_of_turn
-            ):
+        sender, seconds, end = self._sender, self._seconds, self._end_of_turn
+        with sender.gathering:
+            for _ in range(min(self._most_unsettled - len(self.held), sender.vacant)):
+                if seconds() >= end:
+                    break
                 try:
                     given = next(iterator)
                 except StopIteration:
@@ -241,7 +238,7 @@ class Publication:
     async def _read_pipe(self, pipe: Pipe[Encoded]) -> None:
         try:
             while entries := await pipe.get():
-                with self._sender.gathering():
+                with self._sender.gathering:
                     for entry in entries:
                         self._enter(entry.given, entry.channel, entry.encoded)
                 await self._until(lambda: not self._is_full())
@@ -282,16 +279,16 @@ class Publication:
 
         :raises ClosedError: The publisher is closed.
         """
-        place = self._place
-        if self._sender.closed:
+        place, sender = self._place, self._sender
+        if sender.closed:
             raise ClosedError(f"the publisher was closed before events[{place}] was sent")
-        self._place += 1
+        self._place = place + 1
         if isinstance(encoded, PusherError):
             self.failed.append((place, given, encoded))
             return
         self.held[place] = given
         name = channel if type(channel) is str else as_plain_str(channel)
-        self._sender.add(name, _PublishedEvent(self, place, given, encoded))
+        sender.add(name, _PublishedEvent(encoded, self, place, given))
 
     def _unreadable(self, error: Exception) -> InvalidRequestError:
         return InvalidRequestError(
@@ -301,7 +298,7 @@ class Publication:
 
     def _is_full(self) -> bool:
         """Whether as many events are under way as can be sent."""
-        return len(self.held) >= self._most_unsettled or self._sender.is_full
+        return len(self.held) >= self._most_unsettled or self._sender.vacant <= 0
 
     # Outcomes
 

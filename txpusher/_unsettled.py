@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 
 from txpusher._batching import QueuedEvent
@@ -27,6 +28,7 @@ class Count:
         self.value = 0
 
 
+@attrs.define(eq=False, weakref_slot=False)
 class SentEvent(QueuedEvent):
     """
     One event that a :class:`BatchSender` sends.
@@ -35,20 +37,15 @@ class SentEvent(QueuedEvent):
     :ivar maybe_delivered: Whether a batch that was split may have been acted on.
     """
 
-    __slots__ = ("count", "maybe_delivered")
+    maybe_delivered: bool = attrs.field(default=False, kw_only=True)
+    count: Count = attrs.field(init=False)
 
-    count: Count
+    def accept(self, reply: Reply) -> None:
+        """Tell that the server has accepted the event; to be defined by the derived class."""
+        raise NotImplementedError
 
-    def __init__(self, encoded: bytes) -> None:
-        super().__init__(encoded)
-        self.maybe_delivered = False
-
-    def count_out(self) -> None:
-        """Count the event out: it is settled."""
-        self.count.value -= 1
-
-    def settle(self, outcome: Reply | BaseException) -> None:
-        """Tell the outcome, once; to be defined by the derived class."""
+    def fail(self, error: BaseException) -> None:
+        """Tell that the event has failed; to be defined by the derived class."""
         raise NotImplementedError
 
     def own(self, error: BaseException) -> BaseException:
@@ -88,27 +85,24 @@ class Unsettled:
     Counts unsettled events, and tells whoever waits for those up to a moment.
 
     Each event knows the count of its time, so that settling an event costs no look-up.
+
+    :ivar latest: How many events since the last flush are unsettled: the count of an event
+        that is taken now.
     """
 
     def __init__(self) -> None:
-        #: How many events since the last flush are unsettled.
-        self._latest = Count()
+        self.latest = Count()
         self._flushes: deque[_Flush] = deque()
 
     @property
     def total(self) -> int:
         """How many events have neither been accepted nor failed."""
-        return self._latest.value + sum(flush.count.value for flush in self._flushes)
+        return self.latest.value + sum(flush.count.value for flush in self._flushes)
 
     @property
     def is_awaited(self) -> bool:
         """Whether a flush waits, whose caller will be told what is unsettled."""
         return any(not flush.flushed.called for flush in self._flushes)
-
-    def add(self, event: SentEvent) -> None:
-        """Count an event in; it counts itself out."""
-        count = event.count = self._latest
-        count.value += 1
 
     def flush(
         self, timeout: float | None, reactor: Callable[[], ReactorClock]
@@ -122,8 +116,8 @@ class Unsettled:
         """
         if not self.total and not self.is_awaited:
             return succeed(0)
-        flush = _Flush(self._latest)
-        self._latest = Count()
+        flush = _Flush(self.latest)
+        self.latest = Count()
         self._flushes.append(flush)
         if timeout == 0:
             self._give_up(flush)

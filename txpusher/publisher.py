@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
@@ -148,7 +149,7 @@ class BatchPublisher:
 
     def offer(self, channel: str, encoded: bytes) -> Deferred[Reply]:
         """Publish what :meth:`encode` made; part of the package, not of its API."""
-        event = _TriggeredEvent(self._sender, encoded)
+        event = _TriggeredEvent(encoded, self._sender)
         refusal = self._sender.offer(as_plain_str(channel), event)
         return event.deferred if refusal is None else fail(refusal)
 
@@ -246,6 +247,7 @@ class BatchPublisher:
         return self._sender.flush(timeout)
 
 
+@attrs.define(eq=False, weakref_slot=False)
 class _TriggeredEvent(SentEvent):
     """
     An event with a Deferred of its own.
@@ -254,22 +256,25 @@ class _TriggeredEvent(SentEvent):
     that.
     """
 
-    __slots__ = ("_sender", "deferred")
+    _sender: BatchSender
+    deferred: Deferred[Reply] = attrs.field(init=False)
 
-    def __init__(self, sender: BatchSender, encoded: bytes) -> None:
-        super().__init__(encoded)
-        self._sender = sender
-        self.deferred: Deferred[Reply] = Deferred(self._cancelled)
+    def __attrs_post_init__(self) -> None:
+        self.deferred = Deferred(self._cancelled)
 
     def _cancelled(self, deferred: object) -> None:
         self._sender.cancel(self)
 
-    def settle(self, outcome: Reply | BaseException) -> None:
-        """Fire the Deferred, unless a companion's callback has cancelled it."""
-        if self.deferred.called:
-            return
-        self.count_out()
-        if isinstance(outcome, BaseException):
-            self.deferred.errback(Failure(outcome))
-        else:
-            self.deferred.callback(outcome)
+    # A companion's callback may have cancelled the Deferred meanwhile.
+
+    def accept(self, reply: Reply) -> None:
+        """Fire the Deferred with the event's part of the reply."""
+        if not self.deferred.called:
+            self.count.value -= 1
+            self.deferred.callback(reply)
+
+    def fail(self, error: BaseException) -> None:
+        """Fire the Deferred with the error."""
+        if not self.deferred.called:
+            self.count.value -= 1
+            self.deferred.errback(Failure(error))

@@ -100,9 +100,8 @@ class Model:
             assert all(event.culprit and len(batch.events) == 1 for event in ended)
         else:
             self.acted_on += batch.events
-            accepted = self.scheduler.accepted(batch)
-            assert all(batch.events[place] is event for place, event in accepted)
-            ended = [event for _, event in accepted]
+            ended = self.scheduler.accepted(batch)
+            assert ended == [event for event in batch.events if event in ended]
         for event in ended:
             event.ends.append("failed" if action == "fail" else "answered")
             assert event.encoded == b""
