@@ -248,7 +248,7 @@ def test_table_of_ratios_has_the_rows_of_the_benchmark():
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_file_named_on_a_page_exists(path):
     text = path.read_text("utf-8")
-    named = r"(?<![\w/-])(?:examples|tests|docs|txpusher|\.ci)/[\w/-]+(?:\.(?:py|rst|png))?"
+    named = r"(?<![\w/-])(?:examples|tests|docs|txpusher|\.ci)/[\w/-]+(?:\.(?:conf|py|rst|png))?"
     paths = set(re.findall(named, text))
     made = {path for path in paths if path.startswith("docs/_build")}
     assert {path for path in paths - made if not (ROOT / path).exists()} == set()
