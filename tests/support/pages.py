@@ -186,8 +186,11 @@ def literals(part: nodes.Element) -> set[str]:
     return {" ".join(found.astext().split()) for found in part.findall(nodes.literal)}
 
 
-def section(document: nodes.document, title: str) -> nodes.section:
+def section(document: nodes.document, title: str) -> nodes.Element:
     """Return the section of a page that has a title."""
+    # A section that is the only one of its page has been made the subtitle.
+    if any(one.astext() == title for one in document.findall(nodes.subtitle)):
+        return document
     [found] = [one for one in document.findall(nodes.section) if one[0].astext() == title]
     return found
 

@@ -48,6 +48,7 @@ pytest.importorskip("scrapy")
 pytest.importorskip("wsproto")
 
 from txpusher import server, service
+from txpusher.server._core.refusals import Means, Refusal
 
 REFERENCE = DOCS / "reference"
 PACKAGE = ROOT / "txpusher"
@@ -279,6 +280,31 @@ def test_hosted_limits_are_told_beside_the_limits():
         hosted = getattr(server.HOSTED_LIMITS, name)
         expected = hosted if told else getattr(server.Limits(), name)
         assert hosted == (int(told[1].replace(" ", "")) if told else expected), name
+
+
+# What the server refuses, what a crawl counts
+
+
+def test_page_has_every_refusal_with_its_code():
+    titles = {"STATUS": "Requests", "CLOSE": "Connections", "ERROR": "Messages"}
+    titles["CUT"] = "In silence"
+    document = page("reference/server")
+    for means in Means:
+        told = [tuple(row) for row in rows(section(document, titles[means.name]))]
+        none = "" if means is Means.CUT else "—"
+        assert told == [
+            (one.label, str(one.code or none), one.meaning)
+            for one in Refusal
+            if one.means is means
+        ]
+
+
+def test_page_has_every_figure_of_a_crawl():
+    text = (PACKAGE / "_scrapy_session.py").read_text("utf-8")
+    counted = re.findall(r"count\(f?\"([\w{}/]+)\"|\"pusher/(\w+)\"", text)
+    figures = {f"pusher/{one or other}" for one, other in counted}
+    told = {name for name, _ in rows(section(page("reference/publishing"), "Scrapy"))}
+    assert {name.replace("{kind}", "CLASS") for name in figures} == told
 
 
 # Command line and environment
