@@ -126,9 +126,13 @@ class Scene:
                 self.accepted.append(number)
         self.say(f"published: {ranges(numbers)}")
 
+    async def arrival(self) -> None:
+        """Wait until the last event that was accepted has arrived: that takes its time, too."""
+        await self.until(lambda: self.accepted[-1] in self._arrived)
+
     async def end(self) -> None:
         """Wait for the last event, and print the account."""
-        await self.until(lambda: self.accepted[-1] in self._arrived)
+        await self.arrival()
         missed = {*self.accepted} - {*self._arrived}
         twice = {number for number in self._arrived if self._arrived.count(number) > 1}
         print(f"  accepted: {ranges(self.accepted)}")
@@ -145,14 +149,15 @@ async def subscribers_server_dies(reactor: Any, a: Program, b: Program) -> None:
     await scene.begin("1. Published at A, subscribed at B: B is killed")
     async with scene.pusher() as pusher:
         await scene.publish(pusher, 5)
+        await scene.arrival()
         scene.say("B is killed")
         await b.kill()
         await scene.until(lambda: scene.subscriber.state != "connected")
         scene.say(f"subscribers that A knows of: {await scene.subscribers(pusher)}")
         # A accepts these, and nobody is there to get them.
         await scene.publish(pusher, 5)
-        await b.start()
         scene.say("B is started again")
+        await b.start()
         await scene.until(lambda: scene.returns)
         await scene.is_known(pusher)
         await scene.publish(pusher, 5)
@@ -164,6 +169,7 @@ async def publishers_server_dies(reactor: Any, a: Program, b: Program) -> None:
     await scene.begin("2. Published at A, subscribed at B: A is killed")
     async with scene.pusher() as pusher, scene.pusher(PATIENT) as patient:
         await scene.publish(pusher, 5)
+        await scene.arrival()
         # The request has left when A dies: nobody can know whether A has acted on it.
         a.hang()
         sending = Deferred.fromCoroutine(scene.publish(pusher))
@@ -176,8 +182,8 @@ async def publishers_server_dies(reactor: Any, a: Program, b: Program) -> None:
         await scene.publish(pusher)
         # That is what the patient client does by itself.
         waiting = Deferred.fromCoroutine(scene.publish(patient))
-        await a.start()
         scene.say("A is started again")
+        await a.start()
         await waiting
         await scene.publish(pusher, 2)
     await scene.end()
