@@ -163,8 +163,14 @@ def leave_out_private_bases(
     app: Sphinx, name: str, obj: type, options: dict[str, Any], bases: list[type]
 ) -> None:
     """Name only those bases of a class that a reader can look up."""
-    public = [base for base in bases if "._" not in f"{base.__module__}.{base.__name__}"]
-    bases[:] = public or [object]
+
+    def is_public(base: type) -> bool:
+        return "._" not in f"{base.__module__}.{base.__qualname__}"
+
+    # Such as twisted.web's Resource, behind a base of the package's own.
+    bases[:] = [
+        base if is_public(base) else next(filter(is_public, base.__mro__)) for base in bases
+    ]
 
 
 def leave_out_private_module(

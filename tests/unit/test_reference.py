@@ -307,6 +307,17 @@ def test_page_has_every_figure_of_a_crawl():
     assert {name.replace("{kind}", "CLASS") for name in figures} == told
 
 
+def test_page_has_every_message_that_handlers_are_told():
+    told = literals(section(page("reference/subscriber"), "What handlers are told"))
+    text = "".join(one.read_text("utf-8") for one in (PACKAGE / "_protocol").glob("*.py"))
+    named = r"(?:Message\([\w.]+|_renamed\(\w+), f?\"([\w:{}]+)\""
+    made = set(re.findall(named, text))
+    assert {"pusher:subscription_error", "pusher:member_{change}"} <= made
+    for name in made:
+        ends = ("added", "removed") if "{change}" in name else ("",)
+        assert {name.replace("{change}", end) for end in ends} <= told
+
+
 # Command line and environment
 
 
