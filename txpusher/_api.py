@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from txpusher._event import Event, encode_json, event_arguments, event_data, master_key
-from txpusher._json import KnownNames, encode_text, json_dumps
+from txpusher._json import KnownNames, encode_text
 from txpusher._protocol import encryption, signing
 from txpusher._protocol.names import (
     MAX_CHANNELS,
@@ -81,17 +81,16 @@ class Api:
         idempotency_key: str | None = None,
     ) -> ApiRequest:
         """Build POST /events: one event to up to 100 channels."""
-        names = _targets(channels)
-        fields = {
-            "name": check_event_name(event),
-            "channels": names,
-            "data": self.event_data(names[0], data),
-        }
-        if socket_id is not None:
-            fields["socket_id"] = check_socket_id(socket_id)
-        if wanted := info_text(info):
-            fields["info"] = wanted
-        body = utf8("the event", json_dumps(fields))
+        names = [channels] if type(channels) is str else _targets(channels)
+        # A single name is checked here, where it is looked up.
+        targets = ",".join([self._channel_names.encoded(name) for name in names])
+        text = (
+            f'{{"name":{self._event_names.encoded(event)}'
+            f',"channels":[{targets}]'
+            f',"data":{encode_text(event_data(self._config, names[0], data))}'
+            f"{_options(socket_id, info)}}}"
+        )
+        body = utf8("the event", text)
         key = None if idempotency_key is None else check_idempotency_key(idempotency_key)
         return ApiRequest("POST", self._events_path, body=body, idempotency_key=key)
 
@@ -137,10 +136,8 @@ class Api:
             f',"channel":{self._channel_names.encoded(channel)}'
             f',"data":{encode_text(event_data(self._config, channel, data))}'
         )
-        if socket_id is not None:
-            text += f',"socket_id":{encode_text(check_socket_id(socket_id))}'
-        if info is not None and (wanted := info_text(info)):
-            text += f',"info":{encode_text(wanted)}'
+        if socket_id is not None or info is not None:
+            text += _options(socket_id, info)
         if idempotency_key is not None:
             key = check_idempotency_key(idempotency_key)
             text += f',"idempotency_key":{encode_text(key)}'
@@ -312,6 +309,16 @@ class Api:
 def _signable(config: Config, what: str, value: Mapping[str, Any]) -> str:
     text = encode_json(config, what, dict(value))
     utf8(what, text)
+    return text
+
+
+def _options(socket_id: str | None, info: str | Iterable[str] | None) -> str:
+    """Return the members of an event that most events are without, a comma before each."""
+    text = ""
+    if socket_id is not None:
+        text += f',"socket_id":{encode_text(check_socket_id(socket_id))}'
+    if wanted := info_text(info):
+        text += f',"info":{encode_text(wanted)}'
     return text
 
 

@@ -36,7 +36,7 @@ def test_pool_makes_and_keeps_connections_by_methods_that_can_be_overridden() ->
 
 
 def test_request_needs_four_attributes_and_two_methods() -> None:
-    """:class:`txpusher._http.agents._WireRequest`, over Twisted's own protocol."""
+    """:class:`txpusher._http.agents.WireRequest`, over Twisted's own protocol."""
     transport, kept = StringTransport(), []
     protocol = HTTP11ClientProtocol(kept.append)
     protocol.makeConnection(transport)
