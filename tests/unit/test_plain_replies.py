@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
-from twisted.web._newclient import HTTP11ClientProtocol
+from twisted.web._newclient import HTTP11ClientProtocol, RequestNotSent
 
 from txpusher._http import pool
 from txpusher._http.agents import BytesProducer, ConnectionAgent
@@ -46,8 +46,14 @@ class Body(Protocol):
         self.end = type(reason.value).__name__
 
 
-def seen(make: Any, method: bytes, pieces: list[bytes]) -> dict[str, Any]:
-    """What a protocol makes of a reply that comes in *pieces*, and of the end after it."""
+def seen(
+    make: Any, method: bytes, pieces: list[bytes], *, cancelled: bool = False
+) -> dict[str, Any]:
+    """
+    What a protocol makes of a reply that comes in *pieces*, and of the end after it.
+
+    :param cancelled: Whether the request is cancelled before the end.
+    """
     kept: list[Any] = []
     transport = Transport()
     protocol = make(kept.append)
@@ -69,6 +75,8 @@ def seen(make: Any, method: bytes, pieces: list[bytes]) -> dict[str, Any]:
     for piece in pieces:
         if not transport.disconnecting:
             protocol.dataReceived(piece)
+    if cancelled:
+        reply.cancel()
     found["kept"] = len(kept)
     found["closing"] = transport.disconnecting
     found["state"] = protocol.state
@@ -144,6 +152,26 @@ def test_reply_means_what_twisted_takes_it_for(status, lines, body, end, method,
     pieces = [piece for piece in (data[:cut], data[cut:]) if piece]
     ours = seen(pool._HTTPProtocol, method, pieces)
     assert ours == seen(HTTP11ClientProtocol, method, pieces)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("pieces", [[], [PLAIN[:20]], [PLAIN[:-1]], [PLAIN]])
+def test_request_ends_as_twisted_ends_it_wherever_the_reply_stops(pieces, cancelled):
+    ours = seen(pool._HTTPProtocol, b"POST", pieces, cancelled=cancelled)
+    assert ours == seen(HTTP11ClientProtocol, b"POST", pieces, cancelled=cancelled)
+
+
+def test_second_request_on_a_connection_in_use_is_not_sent():
+    transport = Transport()
+    protocol = pool._HTTPProtocol(lambda kept: None)
+    protocol.makeConnection(transport)
+    agent = ConnectionAgent(protocol, b"Host: h", proxied=False)
+    agent.request(b"GET", b"http://h/first", None, None)
+    sent = transport.value()
+    failures: list[Failure] = []
+    agent.request(b"GET", b"http://h/second", None, None).addErrback(failures.append)
+    assert [type(failure.value) for failure in failures] == [RequestNotSent]
+    assert transport.value() == sent
 
 
 def test_plain_reply_goes_past_the_parser_of_twisted(monkeypatch):

@@ -6,14 +6,13 @@ A failure here says which place to look at with a new version.
 
 from __future__ import annotations
 
-import inspect
 from importlib.metadata import version
 
 import treq
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.testing import StringTransport
 from twisted.web._newclient import HTTP11ClientProtocol
-from twisted.web.client import GzipDecoder, HTTPConnectionPool, _HTTP11ClientFactory
+from twisted.web.client import GzipDecoder
 from twisted.web.http_headers import Headers
 
 from txpusher._http import agents, pool
@@ -23,16 +22,6 @@ SEEN = (
     "seen in Twisted 24.7 to 26.10 and treq 24.9 to 26.7; "
     f"here are Twisted {version('twisted')} and treq {version('treq')}"
 )
-
-
-def test_pool_makes_and_keeps_connections_by_methods_that_can_be_overridden() -> None:
-    """:class:`txpusher._http.pool.ConnectionPool`"""
-    parameters = inspect.signature(HTTPConnectionPool._putConnection).parameters
-    assert list(parameters) == ["self", "key", "connection"], SEEN
-    assert HTTPConnectionPool._factory is _HTTP11ClientFactory, SEEN
-    factory = pool.ConnectionPool._factory(print, "metadata")
-    assert type(factory.buildProtocol(None)).__name__ == "_HTTPProtocol", SEEN
-    assert factory.buildProtocol(None)._quiescentCallback is print, SEEN
 
 
 def test_request_needs_four_attributes_and_two_methods() -> None:

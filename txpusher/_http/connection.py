@@ -168,11 +168,8 @@ class PooledConnection(ProtocolWrapper):
         socket while the process stood still.  The wall clock counts, too: the reactor's
         clock can stop while a computer sleeps.
         """
-        limit = self.factory.keep_alive_timeout
-        return (
-            self._seconds() - self._leased_at < limit
-            and time.time() - self._leased_on_the_wall < limit
-        )
+        idle_on_the_wall = time.time() - self._leased_on_the_wall
+        return self.seconds_left > 0 and idle_on_the_wall < self.factory.keep_alive_timeout
 
     def _is_fresh_enough(self) -> bool:
         """
@@ -184,10 +181,15 @@ class PooledConnection(ProtocolWrapper):
         return not self._went_stale
 
     def may_be_used(self) -> bool:
-        """Return whether the next request may use the connection."""
-        return self._state is ConnectionState.OPENING or (
+        """Return whether the next request may use the connection, which was kept."""
+        return (
             self._state is ConnectionState.KEPT and not self.disconnecting and self._is_young()
         )
+
+    @property
+    def seconds_left(self) -> float:
+        """For how many seconds more the connection may be idle, by the reactor's clock."""
+        return self.factory.keep_alive_timeout - (self._seconds() - self._leased_at)
 
     def give_up(self) -> None:
         """
@@ -245,6 +247,8 @@ class PooledConnection(ProtocolWrapper):
 
     def loseConnection(self) -> None:
         """Close in the orderly way; abort if the peer does not play along."""
+        if self._state is ConnectionState.LOST:
+            return
         super().loseConnection()
         if self._abort_call is None:
             self._abort_call = self.factory.reactor.callLater(CLOSE_GRACE, self.abortConnection)

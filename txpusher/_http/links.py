@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.client import BrowserLikePolicyForHTTPS
@@ -148,7 +148,6 @@ class PooledLink:
         self._pool = ConnectionPool(
             reactor,
             self._endpoint,
-            max_connections=config.max_connections,
             keep_alive_timeout=config.keep_alive_timeout,
         )
 
@@ -209,22 +208,17 @@ class PooledLink:
             headers = headers.copy()
             headers.setRawHeaders(_IDEMPOTENCY_KEY, [idempotency_key.encode("ascii")])
         while True:
-            protocol = self._pool.lease(attempt.report)
-            if isinstance(protocol, Deferred):
-                if not protocol.called:
+            protocol: Any = self._pool.take()
+            if protocol is None:
+                opening = self._pool.open(attempt.report)
+                if not opening.called:
                     attempt.connecting()
-                protocol = await protocol
+                protocol = await opening
             connection = protocol.transport
             connection.lease()
             attempt.sending(connection)
-            agent = ConnectionAgent(protocol, self._hop, proxied=self._proxied)
-            client = HTTPClient(
-                SigningAgent(agent, self.config, self.clock),
-                cookiejar=cast(Any, self._cookies),
-                data_to_body_producer=cast(Any, BytesProducer),
-            )
             try:
-                return await client.request(
+                return await self._client_over(protocol).request(
                     request.method,
                     url,
                     headers=headers,
@@ -240,6 +234,15 @@ class PooledLink:
             except Exception:
                 if attempt.is_over or not connection.died_unused:
                     raise
+
+    def _client_over(self, protocol: Any) -> HTTPClient:
+        """Make a treq client over one connection, for one request."""
+        agent = ConnectionAgent(protocol, self._hop, proxied=self._proxied)
+        return HTTPClient(
+            SigningAgent(agent, self.config, self.clock),
+            cookiejar=cast(Any, self._cookies),
+            data_to_body_producer=cast(Any, BytesProducer),
+        )
 
     def _url(self, request: ApiRequest) -> EncodedURL:
         text = f"{self._base}{request.path}"

@@ -4,33 +4,26 @@ The connections of one client: kept between requests, given up when they are old
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 from twisted.web._newclient import HTTP11ClientProtocol
-from twisted.web.client import HTTPConnectionPool, _HTTP11ClientFactory
-from zope.interface import implementer
 
 from txpusher._http.agents import WireRequest
 from txpusher._http.connection import BoundedEndpoint, PooledConnection
 from txpusher._http.phase import Report
 from txpusher._http.replies import WholeReply, read_plain
 
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
 
-@implementer(IStreamClientEndpoint)
-class _Opening:
-    """Stands for the one connection that is opened where none is kept."""
-
-    def __init__(self, endpoint: BoundedEndpoint, report: Report) -> None:
-        self._endpoint = endpoint
-        self._report = report
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """See ``IStreamClientEndpoint.connect``."""
-        return Deferred.fromCoroutine(self._endpoint.connect(protocolFactory, self._report))
+#: The fewest seconds between two looks at the age of the kept connections.
+_SWEEP_INTERVAL = 0.01
 
 
 class _HTTPProtocol(HTTP11ClientProtocol):
@@ -120,75 +113,109 @@ class _HTTPProtocol(HTTP11ClientProtocol):
         return b"close" in options or not (current or b"keep-alive" in options)
 
 
-class _HTTPFactory(_HTTP11ClientFactory):
+class _HTTPFactory(Factory):
     """
     Makes the HTTP protocol of one connection, without a line in the log.
 
-    The factory of Twisted's pool, and the callback that it keeps, are private.  Seen in Twisted
-    24.7 to 26.10.
+    :param keep: Called with the protocol whenever its connection may take another request.
     """
 
     noisy = False
 
+    def __init__(self, keep: Callable[[_HTTPProtocol], None]) -> None:
+        self._keep = keep
+
     def buildProtocol(self, addr: Any) -> _HTTPProtocol:
-        return _HTTPProtocol(self._quiescentCallback)
+        """Make the protocol."""
+        return _HTTPProtocol(self._keep)
 
 
-class ConnectionPool(HTTPConnectionPool):
+class ConnectionPool:
     """
     The connections of one client to its one server.
 
-    A connection is first leased, then used: between the two nothing can have been sent, and
-    the time to connect is told from the time to answer.
+    A connection is first taken or opened, then used: between the two nothing can have been
+    sent, and the time to connect is told from the time to answer.
 
-    Twisted has no public place to choose the protocol, nor to say that a connection must not
-    be used again: ``_factory`` and ``_putConnection`` are private.  Seen in Twisted 24.7 to
-    26.10.
+    In place of Twisted's ``HTTPConnectionPool``, which has no public place to choose the
+    protocol, nor to say that a connection must not be used again, and which starts a timer
+    whenever a connection is kept.
+
+    :param keep_alive_timeout: Seconds for which a connection may be idle.
     """
 
-    _factory = _HTTPFactory
-
     def __init__(
-        self,
-        reactor: Any,
-        endpoint: BoundedEndpoint,
-        *,
-        max_connections: int,
-        keep_alive_timeout: float,
+        self, reactor: Any, endpoint: BoundedEndpoint, *, keep_alive_timeout: float
     ) -> None:
-        super().__init__(reactor)
-        self.retryAutomatically = False
-        self.maxPersistentPerHost = max_connections
-        self.cachedConnectionTimeout = cast(int, keep_alive_timeout)  # floats are fine
+        self._reactor = reactor
         self._endpoint = endpoint
+        self._keep_alive_timeout = keep_alive_timeout
+        #: The longest kept first; some of them may have been closed by the server.
+        self._kept: deque[_HTTPProtocol] = deque()
+        self._sweep_call: IDelayedCall | None = None
 
-    def lease(self, report: Report) -> Any:
+    def take(self) -> _HTTPProtocol | None:
         """
-        Return the protocol of a connection that is kept, else a Deferred of that of a new one.
+        Return the protocol of a connection that was kept, None where none can be used.
 
         The age of a kept connection is looked at here, because a timer that gives up old
         connections does not run while the process stands still.
-
-        :param report: Told of the phases of connecting, where no connection is kept.
         """
-        while True:
-            leased: Deferred[Any] = self.getConnection("", _Opening(self._endpoint, report))
-            protocol = cast(Any, leased.result) if leased.called else None
-            if not isinstance(protocol, _HTTPProtocol):
-                return leased
-            connection = cast(PooledConnection, protocol.transport)
+        while self._kept:
+            protocol = self._kept.popleft()
+            connection = _connection_of(protocol)
             if connection.may_be_used():
                 return protocol
             connection.give_up()
+        return None
 
-    def _putConnection(self, key: Any, connection: Any) -> None:
-        transport = connection.transport
-        if not connection.is_last_reply() and transport.keep():
-            super()._putConnection(key, connection)
-        else:
-            transport.loseConnection()
+    def open(self, report: Report) -> Deferred[Any]:
+        """
+        Open a connection; the Deferred fires with its protocol.
+
+        :param report: Told of the phases of connecting.
+        """
+        factory = cast(IProtocolFactory, _HTTPFactory(self._keep))
+        return Deferred.fromCoroutine(self._endpoint.connect(factory, report))
+
+    def _keep(self, protocol: _HTTPProtocol) -> None:
+        """Keep a connection for the next request, where there can be one."""
+        connection = _connection_of(protocol)
+        if protocol.is_last_reply() or not connection.keep():
+            connection.loseConnection()
+            return
+        self._kept.append(protocol)
+        if self._sweep_call is None:
+            self._sweep_in(self._keep_alive_timeout)
+
+    def _sweep_in(self, seconds: float) -> None:
+        self._sweep_call = self._reactor.callLater(seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close the connections that are too old, and come back for the next to be."""
+        self._sweep_call = None
+        kept, self._kept = self._kept, deque()
+        soonest = self._keep_alive_timeout
+        for protocol in kept:
+            connection = _connection_of(protocol)
+            if connection.may_be_used():
+                self._kept.append(protocol)
+                soonest = min(soonest, connection.seconds_left)
+            else:
+                connection.loseConnection()
+        if self._kept:
+            self._sweep_in(max(soonest, _SWEEP_INTERVAL))
 
     async def close(self) -> None:
         """Close what is idle, and wait until no socket is left."""
-        await self.closeCachedConnections()
+        if self._sweep_call is not None:
+            self._sweep_call.cancel()
+            self._sweep_call = None
+        kept, self._kept = self._kept, deque()
+        for protocol in kept:
+            _connection_of(protocol).loseConnection()
         await self._endpoint.all_closed()
+
+
+def _connection_of(protocol: _HTTPProtocol) -> PooledConnection:
+    return cast(PooledConnection, protocol.transport)
