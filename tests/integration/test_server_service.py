@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from twisted.internet.error import CannotListenError
 
 from tests.support.credentials import KEY, SECRET
 from tests.support.observing import collect_sockets
+from tests.support.process import Process
 from tests.support.raw_client import check_that_it_serves, connect_raw, end
 from tests.support.waiting import until
 from txpusher.server import App, ChannelsServer, ChannelsService
@@ -119,19 +119,21 @@ def test_runner_of_twisted_serves_until_it_is_told_to_stop(
         "twist": ["-m", "twisted"],
         "twistd": ["-c", "from twisted.scripts.twistd import run; run()", "-no"],
     }[runner]
-    process = subprocess.Popen(
+    process = Process(
         [sys.executable, *program, "channels", "--listen", f"unix:{path}", "--app", "1:k:s"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(plugins), str(ROOT)])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        tmp_path,
+        {"PYTHONPATH": os.pathsep.join([str(plugins), str(ROOT)])},
     )
-    deadline = time.monotonic() + 30
-    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=30)
+    try:
+        deadline = time.monotonic() + 30
+        # The socket is there a little before the log says so.
+        while f"unix:{path}" not in process.output and process.exit_code is None:
+            assert time.monotonic() < deadline, process.output
+            time.sleep(0.05)
+        process.terminate()
+        out = process.output
+    finally:
+        process.stop()
     assert f"unix:{path}" in out
     assert "Traceback" not in out
     assert not path.exists()
