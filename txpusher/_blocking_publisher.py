@@ -6,6 +6,7 @@ How a call gets to the reactor's thread and back is :mod:`txpusher._reactor_thre
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from txpusher._blocking_pusher import BlockingPusher
+from txpusher._channel import log_quietly
 from txpusher._event import event_arguments
 from txpusher._pipe import Pipe
 from txpusher._publication import (
@@ -24,7 +26,7 @@ from txpusher._publication import (
     Published,
     problem_with,
 )
-from txpusher._reactor_call import Call
+from txpusher._reactor_call import Call, has_stopped
 from txpusher._reactor_thread import reactor_thread, wait_for, wait_for_query
 from txpusher._text import short_repr, with_type
 from txpusher._validators import check_seconds
@@ -53,6 +55,39 @@ class _AwaitedPublisher(BatchPublisher):
         self.capacity = self._sender.capacity
         self._sender.exit_timeout = exit_timeout
         reactor_thread.wait_before_stop(self._sender)
+
+
+class Submission(Future[Reply]):
+    """
+    The Future of an event, whose failure is logged where nobody has asked for its outcome.
+
+    :param channel: The channel of the event.
+    """
+
+    def __init__(self, channel: str) -> None:
+        super().__init__()
+        self._channel = channel
+        self._asked = False
+
+    def result(self, timeout: float | None = None) -> Reply:
+        self._asked = True
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._asked = True
+        return super().exception(timeout)
+
+    def add_done_callback(self, fn: Callable[[Future[Reply]], object]) -> None:
+        self._asked = True
+        super().add_done_callback(fn)
+
+    def __del__(self) -> None:
+        # What the end of the program loses is counted in a line of its own.
+        if self._asked or not self.done() or sys.is_finalizing() or has_stopped():
+            return
+        error = super().exception()
+        if error is not None:
+            log_quietly(self._channel, error)
 
 
 class BlockingBatchPublisher:
@@ -157,19 +192,22 @@ class BlockingBatchPublisher:
         The arguments are the arguments of :meth:`Pusher.trigger`.
 
         :return: A Future, which cannot be cancelled, of what :meth:`trigger` returns or
-            raises; of a refused argument too.
+            raises; of a refused argument too.  Where nobody asks the Future, a failure is
+            logged, as the failure of a Deferred is that nobody handles.
         """
         reactor_thread.check()
         publisher = self._publisher
         try:
             encoded = publisher.encode(channel, event, data, socket_id, info, idempotency_key)
         except PusherError as error:
-            refused: Future[Reply] = Future()
+            refused = Submission(channel)
             refused.set_running_or_notify_cancel()
             # Without the frames, which know the future: a cycle.
             refused.set_exception(error.with_traceback(None))
             return refused
-        return reactor_thread.start(publisher.offer, channel, encoded).future
+        submission = Submission(channel)
+        reactor_thread.start_for(submission, lambda: publisher.offer(channel, encoded))
+        return submission
 
     def publish(
         self,
@@ -181,7 +219,7 @@ class BlockingBatchPublisher:
         Publish any number of events, and wait until all of them are settled.
 
         *events* are read and encoded in the caller's thread, while the reactor's thread
-        sends: at most three times ``max_connections * max_batch_size`` of them are held at
+        sends: at most four times ``max_connections * max_batch_size`` of them are held at
         a time.  An event is sent as soon as it has been read.  Ctrl-C reads no further, and
         takes back the events that wait.
 

@@ -68,7 +68,7 @@ class Call(Generic[T]):
 
     :param on_over: Called with the call, in the reactor's thread, before its Future is
         settled.
-    :ivar future: Gets the result of the Deferred that the function returns, or its error.
+    :param future: Gets the result of the Deferred that the function returns, or its error.
         It cannot be cancelled.
     """
 
@@ -77,13 +77,14 @@ class Call(Generic[T]):
         function: Callable[[], Deferred[T]],
         reactor: Any,
         on_over: Callable[[Call[Any]], None],
+        future: Future[T],
     ) -> None:
         self._function: Callable[[], Deferred[T]] | None = function
         self._reactor = reactor
         self._on_over = on_over
         self._state = CallState.QUEUED
         self._deferred: Deferred[Any] | None = None
-        self.future: Future[T] = Future()
+        self.future = future
         self.future.set_running_or_notify_cancel()
 
     def begin(self) -> None:

@@ -14,6 +14,7 @@ import enum
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakSet
 
@@ -119,9 +120,13 @@ class ReactorThread:
         :raises ConfigurationError: There is no reactor, and none can be imported.
         :raises ClosedError: The reactor stops, or has stopped.
         """
+        return self.start_for(Future(), lambda: function(*args, **kwargs))
+
+    def start_for(self, future: Future[T], function: Callable[[], Deferred[T]]) -> Call[T]:
+        """Do what :meth:`start` does for a Future of the caller's."""
         self.check()
         reactor = self._set_up()
-        call = Call(lambda: function(*args, **kwargs), reactor, self._calls.discard)
+        call = Call(function, reactor, self._calls.discard, future)
         with self._lock:
             if self._state is not ReactorState.READY:
                 raise stopped_error()

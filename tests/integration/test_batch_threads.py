@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import weakref
+from concurrent.futures import wait
 
 import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
+from twisted.logger import LogLevel
 
 from tests.support.asserting import error_of
 from tests.support.misbehaving import OK, answering, reply
@@ -18,7 +22,9 @@ from txpusher import (
     BlockingPusher,
     ClosedError,
     ConfigurationError,
+    ForbiddenError,
     InvalidRequestError,
+    PusherError,
     QueueFullError,
     ServerError,
 )
@@ -44,6 +50,18 @@ def while_the_reactor_stands_still(call):
     thread.start()
     thread.join(PATIENCE)
     return results[0]
+
+
+def unpublished(log):
+    """What was logged of events that were not published."""
+    gc.collect()
+    return [event for event in log.events if "not published" in event["log_format"]]
+
+
+def result_of(future):
+    """Ask for the result, which is a failure."""
+    with pytest.raises(ForbiddenError):
+        future.result(PATIENCE)
 
 
 def outcome(future):
@@ -169,6 +187,46 @@ class TestArguments:
 
 
 class TestFutures:
+    @pytest.mark.parametrize("data", ["d", {1, 2}])
+    @pytest_twisted.ensureDeferred
+    async def test_failure_that_nobody_asks_for_is_logged(self, serve, publishing, log, data):
+        publisher = publishing(serve(answering(reply(403, "no"))))
+
+        def work():
+            future = publisher.submit("c", "e", data)
+            wait([future], PATIENCE)
+
+        await within(deferToThread(work))
+        # The reactor's thread lets go of it a little later.
+        await until(lambda: unpublished(log))
+        (event,) = unpublished(log)
+        assert event["channel"] == "c"
+        assert event["log_level"] is LogLevel.error
+        assert isinstance(event["error"], PusherError)
+
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda future: future.exception(PATIENCE),
+            result_of,
+            lambda future: future.add_done_callback(lambda _: None),
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_failure_that_was_asked_for_is_not_logged(self, serve, publishing, log, ask):
+        publisher = publishing(serve(answering(reply(403, "no"))))
+        gone = threading.Event()
+
+        def work():
+            future = publisher.submit("c", "e", "d")
+            weakref.finalize(future, gone.set)
+            ask(future)
+            wait([future], PATIENCE)
+
+        await within(deferToThread(work))
+        await until(gone.is_set)
+        assert unpublished(log) == []
+
     @pytest_twisted.ensureDeferred
     async def test_future_of_an_event_cannot_be_cancelled(self, serve, publishing):
         gate = Gate()
