@@ -224,7 +224,7 @@ class TestFutures:
             wait([future], PATIENCE)
 
         await within(deferToThread(work))
-        await until(gone.is_set)
+        await until(lambda: unpublished(log) or gone.is_set())
         assert unpublished(log) == []
 
     @pytest_twisted.ensureDeferred
