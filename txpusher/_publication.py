@@ -29,6 +29,8 @@ from txpusher._unsettled import Reply, SentEvent
 from txpusher.errors import ClosedError, InvalidRequestError, PusherError
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+
     from txpusher._pipe import Pipe
 
 #: Seconds between two calls of ``on_progress``: ten in a second, the last one included.
@@ -125,6 +127,7 @@ class Publication:
         self._encode = encode
         self._on_progress = on_progress
         self._next_report = self._end_of_turn = 0.0
+        self._turn_call: IDelayedCall | None = None
         self._seconds: Callable[[], float]
         self._place = 0
         self._most_unsettled = HELD * sender.capacity
@@ -178,6 +181,8 @@ class Publication:
             raise
         finally:
             self._sender.stop_listening(self._look)
+            if self._turn_call is not None:
+                self._turn_call.cancel()
         self._report()
         if problem is not None:
             raise problem
@@ -188,27 +193,41 @@ class Publication:
     async def _read(self, events: Iterable[Given]) -> None:
         iterator = _started(iter, events)
         try:
-            while self._read_some(iterator):
-                await self._pause()
+            await self._until(lambda: self._read_some(iterator))
         finally:
             if inspect.isgenerator(iterator):
                 iterator.close()
 
     def _read_some(self, iterator: Iterator[Given]) -> bool:
-        """Read until there is no room, or until it is the reactor's turn."""
-        sender, seconds, end = self._sender, self._seconds, self._end_of_turn
-        with sender.gathering:
-            for _ in range(min(self._most_unsettled - len(self.held), sender.vacant)):
-                if seconds() >= end:
-                    break
-                try:
-                    given = next(iterator)
-                except StopIteration:
-                    return False
-                except Exception as error:
-                    raise self._unreadable(error) from error
-                self._offer(given)
-        return True
+        """
+        Read until there is no room, or until it is the reactor's turn.
+
+        :return: Whether that was the end.
+        """
+        if self._turn_call is not None:
+            return False
+        seconds, sender = self._seconds, self._sender
+        end = seconds() + READING_TIME
+        # Events that are refused, or fail as soon as they are sent, leave room for others.
+        while (room := self._room()) > 0:
+            with sender.gathering:
+                for _ in range(room):
+                    try:
+                        given = next(iterator)
+                    except StopIteration:
+                        return True
+                    except Exception as error:
+                        raise self._unreadable(error) from error
+                    self._offer(given)
+                    if seconds() >= end:
+                        reactor = cast(Any, sender.reactor)
+                        self._turn_call = reactor.callLater(0, self._turn_came)
+                        return False
+        return False
+
+    def _turn_came(self) -> None:
+        self._turn_call = None
+        self._look()
 
     async def _read_async(self, events: AsyncIterable[Given]) -> None:
         iterator: AsyncIterator[Given] = _started(aiter, events)
@@ -296,13 +315,17 @@ class Publication:
             f"{type(error).__name__}: {short_repr(str(error), 200)}"
         )
 
+    def _room(self) -> int:
+        """Return how many more events can be sent."""
+        return min(self._most_unsettled - len(self.held), self._sender.vacant)
+
     def _is_full(self) -> bool:
-        """Whether as many events are under way as can be sent."""
-        return len(self.held) >= self._most_unsettled or self._sender.vacant <= 0
+        return self._room() <= 0
 
     # Outcomes
 
     async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait until *condition* is met, which is asked whenever events are sent or settled."""
         while not condition():
             waiter: Deferred[None] = Deferred()
             self._waiter = condition, waiter
@@ -316,8 +339,17 @@ class Publication:
         if self._on_progress and self._seconds() >= self._next_report:
             self._next_report = self._seconds() + PROGRESS_INTERVAL
             self._report()
-        if self._waiter is not None and self._waiter[0]():
-            self._waiter[1].callback(None)
+        if self._waiter is None:
+            return
+        condition, waiter = self._waiter
+        try:
+            is_met = condition()
+        except BaseException:
+            # Whatever the iterable raises belongs to whoever publishes it.
+            waiter.errback()
+            return
+        if is_met and not waiter.called:
+            waiter.callback(None)
 
     def _report(self) -> None:
         if self._on_progress is None:

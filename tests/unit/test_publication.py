@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 
 from txpusher import (
     BadRequestError,
@@ -65,6 +66,13 @@ def publishing(**options: Any) -> tuple[BatchPublisher, HeldClient]:
     return BatchPublisher(pusher, **options), client
 
 
+def publishing_by_a_clock() -> tuple[BatchPublisher, HeldClient, Clock]:
+    """The same, and the clock that stands for its reactor."""
+    clock = Clock()
+    pusher, client = held_pusher(max_connections=2, max_batch_size=2, reactor=clock)
+    return BatchPublisher(pusher), client, clock
+
+
 def answer_all(client: HeldClient, status: int = 200) -> None:
     while client.held:
         client.held[0].answer(status)
@@ -110,6 +118,43 @@ class TestReading:
         publisher.publish(source)
         # One is in flight, one waits for it.
         assert source.read - sum(len(batch.events) for batch in client.sent) <= 1
+
+    def test_slow_iterable_gives_the_reactor_its_turn_after_each_slice(self) -> None:
+        publisher, client, clock = publishing_by_a_clock()
+        read = []
+
+        def events() -> Any:
+            for event in Source(5):
+                clock.rightNow += 0.006
+                read.append(event)
+                yield event
+
+        published = publisher.publish(events())
+        # What is answered meanwhile does not cut the reactor's turn short.
+        answer_all(client)
+        assert len(read) == 2
+        clock.advance(0)
+        answer_all(client)
+        assert result_of(published) == Published(5, [])
+
+    def test_cancelled_publication_of_a_slow_iterable_leaves_no_timer(self) -> None:
+        publisher, client, clock = publishing_by_a_clock()
+
+        def events() -> Any:
+            for event in Source(4):
+                clock.rightNow += 1.0
+                yield event
+
+        published = publisher.publish(events())
+        published.cancel()
+        assert isinstance(error_of(published), CancelledError)
+        answer_all(client)
+        assert clock.getDelayedCalls() == []
+
+    def test_more_refused_events_than_connections_carry_are_all_read(self) -> None:
+        publisher, _ = publishing()
+        refused = [Event("no channel", "e", "d")] * (10 * HELD)
+        assert len(result_of(publisher.publish(refused)).failed) == 10 * HELD
 
     @pytest.mark.parametrize("pending", [0, 1])
     def test_smallest_max_pending_lets_every_event_through(self, pending: int) -> None:
