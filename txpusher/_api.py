@@ -228,15 +228,17 @@ class Api:
         :param timestamp: Seconds since the epoch.
         """
         config = self._config
-        request = ApiRequest(
+        path = f"{self._base}{check_path(path)}"
+        query = signed_query(
+            config,
             check_method(method),
-            f"{self._base}{check_path(path)}",
+            path,
             query_params({} if params is None else params),
             # Servers look for body_md5 where there is a body, and only there.
             exact_body(body, "the exact str or bytes that will be sent") or None,
+            timestamp,
         )
-        query = signed_query(config, request, timestamp)
-        return f"{config.scheme}://{config.netloc}{config.path_prefix}{request.path}?{query}"
+        return f"{config.scheme}://{config.netloc}{config.path_prefix}{path}?{query}"
 
     # Replies
 

@@ -24,7 +24,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IClientRequest, IResponse
 from zope.interface import implementer
 
-from txpusher._request import ApiRequest, signed_query
+from txpusher._request import signed_query
 from txpusher.config import Config
 
 
@@ -176,14 +176,13 @@ class SigningAgent:
         path = _path_below(address, config.path_prefix)
         params = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True)) if query else {}
         body = None if producer is None else producer.body
-        request = ApiRequest(method.decode("ascii"), path, params, body)
         try:
-            signed = signed_query(config, request, int(self._clock()))
+            time = int(self._clock())
+            signed = signed_query(config, method.decode("ascii"), path, params, body, time)
         except Exception as error:
             raise SigningError(error) from error
-        return self._agent.request(
-            method, b"%b?%b" % (address, signed.encode("ascii")), headers, bodyProducer
-        )
+        uri = b"%b?%b" % (address, signed.encode("ascii"))
+        return self._agent.request(method, uri, headers, bodyProducer)
 
 
 @lru_cache(maxsize=64)

@@ -300,7 +300,14 @@ class TreqLink:
         of reach.
         """
         try:
-            query = signed_query(self.config, request, int(self.clock()))
+            query = signed_query(
+                self.config,
+                request.method,
+                request.path,
+                request.params,
+                request.body,
+                int(self.clock()),
+            )
         except Exception as error:
             raise SigningError(error) from error
         headers: dict[str | bytes, str | bytes] = {}
