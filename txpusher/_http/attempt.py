@@ -25,6 +25,7 @@ from txpusher._http.deadline import Deadline
 from txpusher._http.failures import error_for
 from txpusher._http.links import Link
 from txpusher._http.phase import Phase
+from txpusher._http.replies import whole_body
 from txpusher._reply import ApiReply, UnpackingError, too_large, unpack
 from txpusher._request import ApiRequest
 from txpusher.errors import HTTPError, PusherError, RequestTimeoutError
@@ -128,9 +129,17 @@ class OngoingAttempt:
             response = await self._link.send(request, idempotency_key, self)
             if self._state is AttemptState.OVER:
                 return
-            self._answered(response.code)
-            reader = _BodyReader(response, self._link.config.max_reply_bytes, self._too_much)
-            outcome: ApiReply | PusherError = self._reply(response, reader, await reader.read())
+            status: int = response.code
+            self._answered(status)
+            limit = self._link.config.max_reply_bytes
+            body, is_packed = whole_body(response, limit), False
+            if body is None:
+                reader = _BodyReader(response, limit, self._too_much)
+                problem = await reader.read()
+                if problem is not None and 200 <= status < 300:
+                    raise problem
+                body, is_packed = reader.body, reader.is_packed
+            outcome: ApiReply | PusherError = self._reply(response, status, body, is_packed)
         except PusherError as error:
             outcome = error
         except Exception as error:
@@ -280,19 +289,13 @@ class OngoingAttempt:
             # From here on the body is measured as it comes.
             self._connection.byte_limit += _CHUNK_OVERHEAD * self._link.config.max_reply_bytes
 
-    def _reply(
-        self, response: Any, reader: _BodyReader, problem: BaseException | None
-    ) -> ApiReply:
-        """Return the reply; raise the *problem* where a success was not read to its end."""
-        status, body = response.code, reader.body
+    def _reply(self, response: Any, status: int, body: bytes, is_packed: bool) -> ApiReply:
         success = 200 <= status < 300
-        if problem is not None and success:
-            raise problem
-        if success and body == b"{}" and not reader.is_packed:
+        if success and body == b"{}" and not is_packed:
             # Most replies are this one, and nothing else of them matters.
             return ApiReply(status, body)
         try:
-            if reader.is_packed or _says_gzip(response):
+            if is_packed or _says_gzip(response):
                 body = unpack(body, self._link.config.max_reply_bytes)
         except UnpackingError as error:
             if success:
