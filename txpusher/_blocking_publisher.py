@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from txpusher._blocking_pusher import BlockingPusher
 from txpusher._channel import log_quietly
 from txpusher._event import event_arguments
+from txpusher._iterables import problem_with
 from txpusher._pipe import Pipe
 from txpusher._publication import (
     PROGRESS_INTERVAL,
@@ -24,7 +25,6 @@ from txpusher._publication import (
     Given,
     Publication,
     Published,
-    problem_with,
 )
 from txpusher._reactor_call import Call, has_stopped
 from txpusher._reactor_thread import reactor_thread, wait_for, wait_for_query

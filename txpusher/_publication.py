@@ -14,7 +14,7 @@ from collections.abc import (
     Iterator,
     Mapping,
 )
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail
@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from txpusher._batch_sender import BatchSender
 from txpusher._event import Event, event_arguments
+from txpusher._iterables import next_of, problem_with, started
 from txpusher._request import unreadable_argument
 from txpusher._text import as_plain_str, short_repr, with_type
 from txpusher._unsettled import Reply, SentEvent
@@ -44,7 +45,6 @@ READING_TIME = 0.01
 Given = Event | Mapping[str, Any]
 
 _log = Logger(namespace="txpusher")
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -128,6 +128,7 @@ class Publication:
         self._on_progress = on_progress
         self._next_report = self._end_of_turn = 0.0
         self._turn_call: IDelayedCall | None = None
+        self._is_reading = self._is_over = False
         self._seconds: Callable[[], float]
         self._place = 0
         self._most_unsettled = HELD * sender.capacity
@@ -180,6 +181,7 @@ class Publication:
             self._sender.drop_waiting(lambda event: getattr(event, "publication", None) is self)
             raise
         finally:
+            self._is_over = True
             self._sender.stop_listening(self._look)
             if self._turn_call is not None:
                 self._turn_call.cancel()
@@ -191,12 +193,11 @@ class Publication:
     # Reading
 
     async def _read(self, events: Iterable[Given]) -> None:
-        iterator = _started(iter, events)
+        iterator = started(iter, events)
         try:
             await self._until(lambda: self._read_some(iterator))
         finally:
-            if inspect.isgenerator(iterator):
-                iterator.close()
+            self._close(iterator)
 
     def _read_some(self, iterator: Iterator[Given]) -> bool:
         """
@@ -204,8 +205,23 @@ class Publication:
 
         :return: Whether that was the end.
         """
-        if self._turn_call is not None:
+        # What has been read is sent from within, and whoever is told of that looks again.
+        if self._is_reading or self._turn_call is not None:
             return False
+        self._is_reading = True
+        try:
+            return self._read_while_room(iterator)
+        finally:
+            self._is_reading = False
+            if self._is_over:
+                self._close(iterator)
+
+    def _close(self, iterator: Iterator[Given]) -> None:
+        # A generator may be what cancels its publication: it cannot be closed from within.
+        if inspect.isgenerator(iterator) and not self._is_reading:
+            iterator.close()
+
+    def _read_while_room(self, iterator: Iterator[Given]) -> bool:
         seconds, sender = self._seconds, self._sender
         end = seconds() + READING_TIME
         # Events that are refused, or fail as soon as they are sent, leave room for others.
@@ -230,10 +246,10 @@ class Publication:
         self._look()
 
     async def _read_async(self, events: AsyncIterable[Given]) -> None:
-        iterator: AsyncIterator[Given] = _started(aiter, events)
+        iterator: AsyncIterator[Given] = started(aiter, events)
         try:
             while True:
-                coming = Deferred.fromCoroutine(_next(iterator))
+                coming = Deferred.fromCoroutine(next_of(iterator))
                 if not coming.called:
                     # As long as events come at once, they gather.
                     self._sender.send_due()
@@ -297,8 +313,11 @@ class Publication:
         Take one event that was read.
 
         :raises ClosedError: The publisher is closed.
+        :raises CancelledError: The iterable has cancelled its publication.
         """
         place, sender = self._place, self._sender
+        if self._is_over:
+            raise CancelledError
         if sender.closed:
             raise ClosedError(f"the publisher was closed before events[{place}] was sent")
         self._place = place + 1
@@ -326,13 +345,14 @@ class Publication:
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait until *condition* is met, which is asked whenever events are sent or settled."""
-        while not condition():
-            waiter: Deferred[None] = Deferred()
-            self._waiter = condition, waiter
-            try:
-                await waiter
-            finally:
-                self._waiter = None
+        if condition():
+            return
+        waiter: Deferred[None] = Deferred()
+        self._waiter = condition, waiter
+        try:
+            await waiter
+        finally:
+            self._waiter = None
 
     def _look(self) -> None:
         """Go on where there is what was waited for; events have been sent or settled."""
@@ -346,7 +366,8 @@ class Publication:
             is_met = condition()
         except BaseException:
             # Whatever the iterable raises belongs to whoever publishes it.
-            waiter.errback()
+            if not waiter.called:
+                waiter.errback()
             return
         if is_met and not waiter.called:
             waiter.callback(None)
@@ -359,35 +380,3 @@ class Publication:
             self._on_progress(self.accepted + failed, failed)
         except Exception:
             _log.failure("on_progress failed")
-
-
-async def _next(iterator: AsyncIterator[Given]) -> tuple[Given] | None:
-    """Wait for the next event; None after the last one."""
-    try:
-        return (await anext(iterator),)
-    except StopAsyncIteration:
-        return None
-
-
-def problem_with(events: object) -> InvalidRequestError | None:
-    """Say why *events* is no iterable of events; None where it is one."""
-    single = isinstance(events, (str, bytes, Mapping, Event))
-    if isinstance(events, Iterable) and not single:
-        return None
-    return InvalidRequestError(
-        f"events must be an iterable of several events, not {with_type(events)}"
-    )
-
-
-def _started(start: Callable[[Any], T], events: object) -> T:
-    """
-    Call ``iter`` or ``aiter``.
-
-    :raises InvalidRequestError: The class of the user's raises something.
-    """
-    try:
-        return start(events)
-    except Exception as error:
-        raise InvalidRequestError(
-            f"events could not be read: {type(error).__name__}: {short_repr(str(error), 200)}"
-        ) from error
