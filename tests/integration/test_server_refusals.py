@@ -89,6 +89,12 @@ REFUSALS = {
         b"HTTP/1.1 400",
         "Connection: Upgrade",
     ),
+    "old handshake": (
+        Refusal.NO_HANDSHAKE,
+        handshake(f"/app/{KEY}?protocol=7", **{"Sec-WebSocket-Version": "8"}),
+        b"HTTP/1.1 400",
+        "Sec-WebSocket-Version must be 13, not '8'",
+    ),
     "wrong app": (
         Refusal.UNKNOWN_APP,
         handshake("/app/other?protocol=7"),

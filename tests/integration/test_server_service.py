@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import pytest_twisted
@@ -21,6 +22,7 @@ from tests.support.observing import collect_sockets
 from tests.support.process import Process
 from tests.support.raw_client import check_that_it_serves, connect_raw, end
 from tests.support.waiting import until
+from txpusher._protocol import signing
 from txpusher.server import App, ChannelsServer, ChannelsService
 
 pytest.importorskip("wsproto")
@@ -56,9 +58,17 @@ async def test_log_of_the_service_tells_what_the_server_refuses(
     raw = await connect_raw(service.server.port)
     raw.write(b"GET /apps/3/channels HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (await raw.response())[0] == 401
+    params = signing.signed_params(KEY, "x", "GET", "/apps/3/channels", {}, None, 1)
+    params["auth_timestamp"] = str(int(time.time()))
+    query = urlencode(params).encode()
+    raw.write(b"GET /apps/3/channels?%b HTTP/1.1\r\nHost: a\r\n\r\n" % query)
+    assert (await raw.response())[0] == 401
     await end(raw)
     await service.stopService()
     assert "refused 3 GET /apps/3/channels: 401 auth_key is missing" in log.text
+    # The text that had to be signed.
+    assert f"/apps/3/channels\nauth_key={KEY}&auth_timestamp=" in log.text
+    assert params["auth_signature"] not in log.text
     assert SECRET not in log.text
 
 

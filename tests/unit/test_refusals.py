@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.support.credentials import SECRET
+from tests.support.credentials import KEY, SECRET
 from txpusher._cli.serve import line_of
+from txpusher.server import Activity
 from txpusher.server._core.refusals import Means, Refusal
 
-from .endpoints_client import Client
+from .endpoints_client import EVENT, Client
+from .hub_driver import WALL
 from .refusal_scenarios import AT_THE_SOCKETS, SCENARIOS
 
 
@@ -17,6 +21,60 @@ def test_every_refusal_has_a_scenario() -> None:
     assert not set(SCENARIOS) & AT_THE_SOCKETS
     # Two entries with the same value would be one refusal with two names.
     assert len(Refusal.__members__) == len(Refusal)
+
+
+def test_line_of_a_wrong_signature_has_the_text_that_had_to_be_signed() -> None:
+    client = Client()
+    client.call("POST", "/apps/3/events", EVENT, secret="another", timestamp=WALL)
+    told = line_of(client.driver.activities[-1])
+    first, *signed = told.split("\n")
+    assert first.endswith("of these three lines:")
+    method, path, query = (line.removeprefix("    ") for line in signed)
+    assert (method, path) == ("POST", "/apps/3/events")
+    assert query.startswith(
+        f"auth_key={KEY}&auth_timestamp={int(WALL)}&auth_version=1.0&body_md5="
+    )
+    assert "auth_signature" not in told
+    assert SECRET not in told
+
+
+def test_text_below_a_line_does_not_steer_the_terminal() -> None:
+    activity = Activity("refused", "3", detail="401 no", explanation="no\n\x1b[2J")
+    assert line_of(activity).endswith("401 no\n    \\x1b[2J")
+
+
+@pytest.mark.parametrize(
+    ("message", "channel"),
+    [
+        ({"event": "pusher:subscribe", "data": {"channel": "private-b"}}, "private-b"),
+        ({"event": "pusher:subscribe", "data": {"channel": "a"}}, "a"),
+        ({"event": "client-x", "channel": "a", "data": {}}, "a"),
+        # The text quotes the beginning of a malformed name.
+        ({"event": "pusher:subscribe", "data": {"channel": "a b" * 1000}}, None),
+    ],
+)
+def test_error_is_told_with_its_channel(message: dict[str, Any], channel: str | None) -> None:
+    client = Client()
+    client.browser.send(message)
+    told = client.driver.activities[-1]
+    assert (told.kind, told.channel) == ("error", channel)
+    assert len(line_of(told)) < 300
+
+
+def test_client_event_on_a_channel_not_subscribed_to_names_the_channel() -> None:
+    client = Client()
+    client.browser.send({"event": "client-x", "channel": "private-other", "data": {}})
+    assert "'private-other'" in line_of(client.driver.activities[-1])
+
+
+def test_auth_that_is_an_object_is_not_quoted() -> None:
+    client = Client()
+    auth = {"auth": f"{KEY}:5ec2e7"}
+    data = {"channel": "private-b", "auth": auth}
+    client.browser.send({"event": "pusher:subscribe", "data": data})
+    told = client.driver.activities[-1]
+    assert "must be a string, not a JSON object" in (told.detail or "")
+    assert "5ec2e7" not in repr(told)
 
 
 @pytest.mark.parametrize("refusal", SCENARIOS, ids=lambda refusal: refusal.label)

@@ -269,7 +269,13 @@ def object_of(activity: Activity, now: float) -> str:
 
 
 def line_of(activity: Activity) -> str:
-    """Return what happened as a line for people."""
+    """
+    Return what happened as a line for people.
+
+    Below the line of a request that was refused stands, indented, what else the answer says.
+    """
+    from txpusher.server._core.outputs import more_of
+
     parts = [activity.kind.replace("_", " ").ljust(14)]
     if activity.app_id:
         parts.append(f"app {activity.app_id}")
@@ -287,4 +293,7 @@ def line_of(activity: Activity) -> str:
     if activity.detail is not None:
         parts.append(activity.detail)
     # Names and data come from anyone: they are not to steer the terminal.
-    return printable("  ".join(parts))
+    lines = [printable("  ".join(parts))]
+    # The text that had to be signed, as it is compared: line by line.
+    lines += [f"    {printable(line)}" for line in more_of(activity)]
+    return "\n".join(lines)

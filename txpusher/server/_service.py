@@ -12,6 +12,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from txpusher.server._core.outputs import more_of
+
 if TYPE_CHECKING:
     from txpusher._interfaces import AnyReactor
     from txpusher.server._core.outputs import Activity
@@ -107,5 +109,5 @@ class ChannelsService(Service):
                 "{kind} {app_id} {detail}",
                 kind=activity.kind,
                 app_id=activity.app_id,
-                detail=activity.detail,
+                detail="\n".join([activity.detail or "", *more_of(activity)]),
             )

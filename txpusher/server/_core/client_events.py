@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from txpusher._protocol.names import check_event_name
+from txpusher._text import short_repr
 from txpusher.errors import InvalidRequestError
 from txpusher.server._core import messages
 from txpusher.server._core.json import dumps
@@ -73,8 +74,10 @@ def _checked(
             Refusal.CLIENT_EVENTS_OFF, "client events are switched off for this app"
         )
     if channel is None:
+        given = message.get("channel")
+        text = f"channel {short_repr(given)}" if isinstance(given, str) else "a channel"
         raise _RejectedError(
-            Refusal.NOT_SUBSCRIBED, "the connection is not subscribed to the channel"
+            Refusal.NOT_SUBSCRIBED, f"the connection is not subscribed to {text}"
         )
     if not needs_auth(channel.name):
         raise _RejectedError(

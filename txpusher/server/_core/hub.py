@@ -276,18 +276,25 @@ class Hub:
         except MessageError as error:
             me = Audience([connection.peer])
             out += [Send(me, answer) for answer in error.answers]
-            out.append(self._error_activity(connection, error.refusal, str(error)))
+            out.append(
+                self._error_activity(connection, error.refusal, str(error), error.channel)
+            )
         except CloseWithError as error:
             out += self._end(connection, error.refusal, str(error), now)
         return out
 
     def _error_activity(
-        self, connection: Connection, refusal: Refusal, detail: str
+        self,
+        connection: Connection,
+        refusal: Refusal,
+        detail: str,
+        channel: str | None = None,
     ) -> Activity:
         return Activity(
             "error",
             connection.state.app.id,
             connection.socket_id,
+            channel,
             detail=detail,
             refusal=refusal.label,
         )

@@ -99,12 +99,14 @@ class MessageError(Exception):
     A client's message cannot be acted on; the connection goes on.
 
     :ivar refusal: What is refused.
+    :ivar channel: The channel that the message is about, None for none or a malformed name.
     :ivar answers: The messages that tell the client so.
     """
 
     def __init__(self, refusal: Refusal, message: str, channel: str | None = None) -> None:
         super().__init__(message)
         self.refusal = refusal
+        self.channel = channel
         self.answers = [error(refusal.code, message, channel)]
 
 

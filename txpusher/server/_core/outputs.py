@@ -110,4 +110,9 @@ class Activity:
     headers: tuple[tuple[str, str], ...] | None = attrs.field(default=None, repr=False)
 
 
+def more_of(activity: Activity) -> list[str]:
+    """Return the lines of the explanation below the first, which the detail has."""
+    return [] if activity.explanation is None else activity.explanation.split("\n")[1:]
+
+
 Output = Send | Close | Notify | Wake | Activity

@@ -172,9 +172,12 @@ def _channel_name(name: object) -> str:
 
 
 def _name_error(name: str, message: str) -> SubscriptionRefusedError:
-    return SubscriptionRefusedError(
+    error = SubscriptionRefusedError(
         Refusal.CHANNEL_NAME, name, message, "InvalidChannelName", 400
     )
+    # Such a name may be as long as a message; the text quotes its beginning.
+    error.channel = None
+    return error
 
 
 def _limit_error(refusal: Refusal, channel: str, message: str) -> SubscriptionRefusedError:
@@ -245,7 +248,9 @@ def _member(connection: Connection, name: str, channel_data: str | None) -> Memb
         return Member.parse(channel_data)
     except ValueError as error:
         raise SubscriptionRefusedError(
-            Refusal.MEMBER, name, f"channel_data of a presence channel: {error}"
+            Refusal.MEMBER,
+            name,
+            f"channel_data of a presence channel must be a JSON object with a user_id: {error}",
         ) from None
 
 
@@ -298,7 +303,9 @@ def check_auth(auth: object, app: App, text: str, signature: Callable[[], str]) 
     if auth is None:
         raise AuthError("there is no auth: it must be the app's key, a colon and a signature")
     if not isinstance(auth, str):
-        raise AuthError(f"auth must be a string, not a JSON value such as {short_repr(auth)}")
+        # Its value is not quoted: the whole answer of an auth endpoint has a signature.
+        kind = "JSON object" if isinstance(auth, dict) else type(auth).__name__
+        raise AuthError(f"auth must be a string, not a {kind}")
     key, colon, given = auth.partition(":")
     if not colon:
         raise AuthError("auth has no colon: it must be the app's key, a colon and a signature")

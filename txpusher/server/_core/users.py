@@ -36,7 +36,7 @@ def sign_in(connection: Connection, data: Mapping[str, Any], out: list[Output]) 
         user = Member(check_user_id(fields.get("id")), fields.get("user_info"))
     except ValueError as error:
         raise CloseWithError(
-            Refusal.SIGN_IN_DATA, f"user_data of pusher:signin: {error}"
+            Refusal.SIGN_IN_DATA, f"user_data of pusher:signin must have an id: {error}"
         ) from None
     if connection.user is not None and connection.user.user_id != user.user_id:
         raise CloseWithError(

@@ -30,6 +30,7 @@ from wsproto.events import (
 )
 from wsproto.utilities import ProtocolError
 
+from txpusher._text import short_repr
 from txpusher.server import _limits as limits
 from txpusher.server._core import messages
 from txpusher.server._core.endpoints import below
@@ -329,6 +330,11 @@ def _shake_hands(request: ChannelsRequest) -> tuple[FrameConnection, bytes]:
         for name, values in request.requestHeaders.getAllRawHeaders()
         for value in values
     ]
+    version = (request.requestHeaders.getRawHeaders(b"sec-websocket-version") or [b"13"])[-1]
+    if version != b"13":
+        # wsproto would say that there is none.
+        shown = short_repr(version.decode("latin-1"))
+        raise HandshakeError(f"Sec-WebSocket-Version must be 13, not {shown}")
     handshake = WSConnection(ConnectionType.SERVER)
     try:
         handshake.initiate_upgrade_connection(headers, request.uri)
