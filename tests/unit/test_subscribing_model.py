@@ -27,8 +27,9 @@ from txpusher._protocol.actions import (
     Tell,
 )
 from txpusher._protocol.joining import Stage
+from txpusher._protocol.names import needs_auth
 from txpusher._protocol.subscribing import Subscribing
-from txpusher.errors import InvalidRequestError, SubscriptionError
+from txpusher.errors import APIError, InvalidRequestError, SubscriptionError
 
 from .subscribing_driver import frame, greeting, present, secret_of, succeeded
 
@@ -43,10 +44,21 @@ CODES = [1000, 1006, 4100, 4200, 4300]
 ANSWERS = ["good", "good", "good", "bare", "bare", "none", "error"]
 
 
+#: The code and the words of an error that does not say what it refuses.
+NAMELESS = {"code": 4009, "message": "nameless"}
+
+
 class Server:
-    """What a server holds of one connection: it refuses what no server accepts."""
+    """
+    What a server holds of one connection: it refuses what no server accepts.
+
+    :ivar nameless: What it has refused without a name, in order; None for the sign-in.
+    :ivar refused_events: The numbers of the client events that it has refused.
+    """
 
     def __init__(self) -> None:
+        self.nameless: list[str | None] = []
+        self.refused_events: set[int] = set()
         self.joined: set[str] = set()
         self.unread: list[dict[str, Any]] = []
         self.user_known = False
@@ -64,14 +76,20 @@ class Server:
             assert name not in waiting, "sent before the answer came"
         self.unread.append(message)
 
-    def read(self, *, accept: bool) -> list[str]:
-        """Deal with the oldest message; return the answers."""
+    def read(self, *, accept: bool, named: bool = True) -> list[str]:
+        """
+        Deal with the oldest message; return the answers.
+
+        :param named: Whether a refusal says what is refused.
+        """
         message = self.unread.pop(0)
         event, data = message["event"], message["data"]
         if event == "pusher:ping":
             return [frame("pusher:pong", {})]
         if event == "pusher:signin":
             assert not self.user_known, "signed in twice on one connection"
+            if not accept and not named:
+                return self._refuse_without_a_name(None)
             self.user_known = True
             return [frame("pusher:signin_success", {"user_data": '{"id":"7"}'})]
         if event == "pusher:unsubscribe":
@@ -80,16 +98,26 @@ class Server:
             return []
         if event.startswith("client-"):
             assert message["channel"] in self.joined, "sent to a channel that is not joined"
-            refusal = {"code": 4301, "message": "no"}
-            return [] if accept else [frame("pusher:error", refusal, message["channel"])]
+            if accept:
+                return []
+            self.refused_events.add(data)
+            if not named:
+                return [frame("pusher:error", NAMELESS)]
+            return [frame("pusher:error", {"code": 4301, "message": "no"}, message["channel"])]
         assert event == "pusher:subscribe", message
-        return self._subscribe(data["channel"], accept=accept)
+        return self._subscribe(data["channel"], accept=accept, named=named)
 
-    def _subscribe(self, name: str, *, accept: bool) -> list[str]:
+    def _refuse_without_a_name(self, name: str | None) -> list[str]:
+        self.nameless.append(name)
+        return [frame("pusher:error", NAMELESS)]
+
+    def _subscribe(self, name: str, *, accept: bool, named: bool) -> list[str]:
         assert name not in self.joined, f"subscribed to {name} twice"
         if name == USER_CHANNEL:
             assert self.user_known
             accept = True
+        if not accept and not named and needs_auth(name):
+            return self._refuse_without_a_name(name)
         if not accept:
             return [frame("pusher:subscription_error", {"error": "no"}, name)]
         self.joined.add(name)
@@ -153,8 +181,10 @@ class Life(RuleBasedStateMachine):
         self.over = False
         self.established = False
 
-    @initialize(ready=st.booleans())
-    def begin(self, ready: bool) -> None:
+    @initialize(ready=st.booleans(), names=st.lists(st.sampled_from(FEW), unique=True))
+    def begin(self, ready: bool, names: list[str]) -> None:
+        for name in names:
+            self.subscribe(name)
         if ready:
             self.connect()
             self.establish()
@@ -207,17 +237,31 @@ class Life(RuleBasedStateMachine):
 
     def do_refused(self, action: Refused) -> None:
         assert action.channel in self.wanted
+        self.check_nameless(action.channel, action.error)
         if action.gone:
             self.wanted.discard(action.channel)
+
+    def check_nameless(self, name: str | None, error: Any) -> None:
+        """Check that what a nameless error refuses is what the server meant."""
+        if error.reason != NAMELESS["message"]:
+            return
+        assert self.server is not None
+        while (meant := self.server.nameless.pop(0)) != name:
+            # The program has left the channel in the meantime, and is not told.
+            assert meant in FEW
 
     def do_signedin(self, action: SignedIn) -> None:
         assert action.user_data["id"] == "7"
 
     def do_signinrefused(self, action: Any) -> None:
         assert isinstance(action.error, SubscriptionError)
+        self.check_nameless(None, action.error)
 
     def do_settled(self, action: Settled) -> None:
         self.triggered.remove(action.number)
+        if self.server is not None:
+            refused = action.number in self.server.refused_events
+            assert isinstance(action.error, APIError) == refused
 
     def do_ended(self, action: Ended) -> None:
         assert self.machine.end is action.error
@@ -270,7 +314,7 @@ class Life(RuleBasedStateMachine):
     def trigger(self, name: str, cancel: bool) -> None:
         self.number += 1
         self.triggered.add(self.number)
-        self.do(self.machine.trigger(self.number, name, "client-e", 1))
+        self.do(self.machine.trigger(self.number, name, "client-e", self.number))
         if cancel and self.number in self.triggered:
             self.triggered.remove(self.number)
             self.do(self.machine.forget_trigger(self.number))
@@ -291,6 +335,12 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data(), answer=st.sampled_from(ANSWERS))
     def authorize(self, data: Any, answer: str) -> None:
         self.answer(data.draw(st.sampled_from(sorted(self.asked))), answer)
+
+    @precondition(has_asked)
+    @rule()
+    def authorize_all(self) -> None:
+        for ticket in sorted(self.asked):
+            self.answer(ticket, "good")
 
     def answer(self, ticket: int, answer: str) -> None:
         question = self.asked.pop(ticket)
@@ -322,11 +372,17 @@ class Life(RuleBasedStateMachine):
         assert not self.triggered
 
     @precondition(has_unread_messages)
-    @rule(accept=st.sampled_from([True, True, True, False]))
-    def read(self, accept: bool) -> None:
+    @rule(accept=st.sampled_from([True, True, True, False]), named=st.booleans())
+    def read(self, accept: bool, named: bool) -> None:
         assert self.server is not None
-        for text in self.server.read(accept=accept):
+        for text in self.server.read(accept=accept, named=named):
             self.do(self.machine.receive(text))
+
+    @precondition(has_unread_messages)
+    @rule(accepting=st.lists(st.booleans(), min_size=2, max_size=5))
+    def read_all(self, accepting: list[bool]) -> None:
+        while self.server is not None and self.server.unread:
+            self.read(accept=accepting.pop() if accepting else True, named=False)
 
     @precondition(has_server)
     @rule(name=st.sampled_from(FEW))
@@ -375,7 +431,7 @@ class Life(RuleBasedStateMachine):
             if self.asked:
                 self.answer(min(self.asked), "good")
             elif self.server.unread:
-                self.read(accept=True)
+                self.read(accept=True, named=True)
             else:
                 break
         refused = {

@@ -29,7 +29,11 @@ from txpusher._protocol.joining import MAX_HELD, Channel, Stage, Standing
 from txpusher._protocol.names import is_presence, needs_auth
 from txpusher._protocol.sealed import ChannelKey, MalformedError, WrongKeyError
 from txpusher._protocol.signing_in import SignIn
+from txpusher._protocol.unanswered import Unanswered
 from txpusher.errors import PusherError, SubscriptionError
+
+#: The reason of a refusal that comes without one.
+UNSAID = "the server did not say why"
 
 _NAMES_IN = re.compile(r"[A-Za-z0-9_\-=@,.;]+").findall
 
@@ -41,14 +45,20 @@ class Channels:
     :param user: Who has signed in; some presence channels wait for that.
     :param tickets: Gives the numbers of questions to the authorizer.
     :param redact: Replaces what must not be seen in the words of others.
+    :param unanswered: Takes note of what the server has to answer.
     """
 
     def __init__(
-        self, user: SignIn, tickets: Iterator[int], redact: Callable[[str], str]
+        self,
+        user: SignIn,
+        tickets: Iterator[int],
+        redact: Callable[[str], str],
+        unanswered: Unanswered,
     ) -> None:
         self._user = user
         self._tickets = tickets
         self._redact = redact
+        self._unanswered = unanswered
         self._channels: dict[str, Channel] = {}
         self._asked: dict[int, Channel] = {}
         #: Left by the program before the server's answer, which must come first.
@@ -123,6 +133,7 @@ class Channels:
 
     def _ask(self, channel: Channel) -> list[Action]:
         channel.stage = Stage.ASKED
+        self._unanswered.add_subscription(channel.name)
         data = {"channel": channel.name, **channel.auth}
         return [Send(write_message("pusher:subscribe", data))]
 

@@ -1,20 +1,19 @@
 """
-Client events on their way: each is followed by a ping, whose pong says that it passed.
+The names of client events, and the channels that take them.
 
 The protocol has no answer to a client event but the ``pusher:error`` of one that is refused.
-A server deals with the messages of a connection in order; so a pong without an error before
-it means that the client event before the ping was not refused.
+So a ping follows each: a pong without an error before it means that the client event was not
+refused (see :mod:`txpusher._protocol.unanswered`).
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 
-import attrs
-
+from txpusher._protocol.incoming import Message, code_and_text
 from txpusher._protocol.names import check_event_name, takes_client_events
 from txpusher._text import short_repr
-from txpusher.errors import InvalidRequestError
+from txpusher.errors import APIError, InvalidRequestError
 
 #: What the name of a client event begins with.
 PREFIX = "client-"
@@ -39,53 +38,8 @@ def check_client_event(channel: str, event: object) -> str:
     return name
 
 
-@attrs.frozen
-class _Pending:
-    """A client event that no pong has settled yet."""
-
-    number: int
-    channel: str
-
-
-class PendingPings:
-    """The pings that have no pong yet, each with the client event before it, if any."""
-
-    def __init__(self) -> None:
-        self._pings: deque[_Pending | None] = deque()
-
-    def sent(self) -> None:
-        """Note a ping that only asks whether the server lives."""
-        self._pings.append(None)
-
-    def sent_after(self, number: int, channel: str) -> None:
-        """Note a ping that follows the client event *number*."""
-        self._pings.append(_Pending(number, channel))
-
-    def ponged(self) -> int | None:
-        """Return the client event that a pong settles, None where there is none."""
-        pending = self._pings.popleft() if self._pings else None
-        return None if pending is None else pending.number
-
-    def refused(self, channel: str | None) -> int | None:
-        """
-        Return the client event that an error is about, and forget it; None without one.
-
-        :param channel: The channel that the error names, None where it names none.
-        """
-        for place, pending in enumerate(self._pings):
-            if pending is not None and channel in (None, pending.channel):
-                self._pings[place] = None
-                return pending.number
-        return None
-
-    def forget(self, number: int) -> None:
-        """Settle nothing for the client event *number*: its Deferred was cancelled."""
-        for place, pending in enumerate(self._pings):
-            if pending is not None and pending.number == number:
-                self._pings[place] = None
-
-    def clear(self) -> list[int]:
-        """Forget every ping, and return the client events that are still open."""
-        numbers = [pending.number for pending in self._pings if pending is not None]
-        self._pings.clear()
-        return numbers
+def event_refused(error: Message, redact: Callable[[str], str]) -> APIError:
+    """Return what a client event fails with that *error*, a ``pusher:error``, refuses."""
+    code, text = code_and_text(error)
+    why = redact(f"the server refused the client event: {text}")
+    return APIError(why, status=code, body=text)

@@ -89,6 +89,13 @@ def read_message(text: str) -> Message:
     )
 
 
+def code_and_text(error: Message) -> tuple[int, str]:
+    """Return the code of a ``pusher:error``, 0 without one, and its text."""
+    data = error.data if isinstance(error.data, dict) else {}
+    code = data.get("code")
+    return code if isinstance(code, int) else 0, str(data.get("message", ""))
+
+
 def write_message(event: str, data: Any, channel: str | None = None) -> str:
     """
     Return the text that sends *event*.

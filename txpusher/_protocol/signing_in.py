@@ -24,6 +24,7 @@ from txpusher._protocol.actions import (
 from txpusher._protocol.incoming import Message, decode_data, encode_again, write_message
 from txpusher._protocol.joining import Standing
 from txpusher._protocol.names import USER_CHANNEL_PREFIX
+from txpusher._protocol.unanswered import Unanswered
 from txpusher.errors import InvalidRequestError, PusherError, SubscriptionError
 
 
@@ -52,15 +53,19 @@ class SignIn:
 
     :param tickets: Gives the numbers of questions to the authorizer.
     :param redact: Replaces what must not be seen in the words of others.
+    :param unanswered: Takes note of what the server has to answer.
     :ivar step: How far the sign-in is.
     :ivar confirmed: The user_data that the server has confirmed.
     """
 
-    def __init__(self, tickets: Iterator[int], redact: Callable[[str], str]) -> None:
+    def __init__(
+        self, tickets: Iterator[int], redact: Callable[[str], str], unanswered: Unanswered
+    ) -> None:
         self.step = Step.NONE
         self.confirmed: dict[str, Any] = {}
         self._tickets = tickets
         self._redact = redact
+        self._unanswered = unanswered
         self._standing = Standing.NEW
         self._wanted: Mapping[str, Any] | None = None
         self._ticket = 0
@@ -142,6 +147,7 @@ class SignIn:
                 self._error("the user_authorizer must give a mapping with auth and user_data")
             )
         self.step = Step.ASKED
+        self._unanswered.add_sign_in()
         data = {"auth": auth, "user_data": user_data}
         return [Send(write_message("pusher:signin", data))]
 
@@ -159,6 +165,12 @@ class SignIn:
             SignInRefused(error),
         ]
 
+    def turned_down(self, reason: str) -> list[Action]:
+        """Take the server's refusal of the sign-in."""
+        if self.step is not Step.ASKED:
+            return []
+        return self.refused(self._error(self._redact(reason)))
+
     def succeeded(self, data: Any) -> list[Action]:
         """Take ``pusher:signin_success``."""
         if self.step is not Step.ASKED:
@@ -172,6 +184,7 @@ class SignIn:
             )
         self.confirmed = cast("dict[str, Any]", user_data)
         self.step = Step.ENTERING
+        self._unanswered.add_subscription(self.channel)
         return [Send(write_message("pusher:subscribe", {"channel": self.channel, "auth": ""}))]
 
     def entered(self) -> list[Action]:
@@ -189,3 +202,15 @@ class SignIn:
 
     def _error(self, reason: str) -> SubscriptionError:
         return SubscriptionError(f"the sign-in was refused: {reason}", reason=reason)
+
+
+def watchlist_changes(message: Message) -> list[Action]:
+    """Return who of the user's watchlist has come or gone ("Watchlist events")."""
+    events = message.data.get("events") if isinstance(message.data, dict) else None
+    told: list[Action] = []
+    for event in events if isinstance(events, list) else []:
+        name = event.get("name") if isinstance(event, dict) else None
+        if isinstance(name, str):
+            data = {"user_ids": event.get("user_ids", [])}
+            told.append(Tell(Message(None, name, data, encode_again(data))))
+    return told

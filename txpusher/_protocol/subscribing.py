@@ -29,8 +29,8 @@ from txpusher._protocol.actions import (
     StateChange,
     Tell,
 )
-from txpusher._protocol.channels import Channels, refusal
-from txpusher._protocol.client_events import PendingPings
+from txpusher._protocol.channels import UNSAID, Channels, refusal
+from txpusher._protocol.client_events import event_refused
 from txpusher._protocol.closing import (
     CLIENT_EVENT_REJECTED,
     OVER_CAPACITY_DELAY,
@@ -41,16 +41,17 @@ from txpusher._protocol.incoming import (
     PING,
     PONG,
     Message,
+    code_and_text,
     encode_again,
     read_message,
     write_message,
 )
 from txpusher._protocol.joining import Stage
 from txpusher._protocol.names import check_socket_id
-from txpusher._protocol.signing_in import SignIn
+from txpusher._protocol.signing_in import SignIn, watchlist_changes
+from txpusher._protocol.unanswered import Kind, Sent, Unanswered
 from txpusher._text import short_repr
 from txpusher.errors import (
-    APIError,
     ClosedError,
     ConnectionClosedError,
     HTTPError,
@@ -86,9 +87,9 @@ class Subscribing:
         self.end: PusherError | None = None
         self._redact = redact
         tickets = itertools.count(1)
-        self.user = SignIn(tickets, redact)
-        self.channels = Channels(self.user, tickets, redact)
-        self._pings = PendingPings()
+        self._unanswered = Unanswered()
+        self.user = SignIn(tickets, redact, self._unanswered)
+        self.channels = Channels(self.user, tickets, redact, self._unanswered)
         self._failures = 0
         self._established_before = False
         #: The code of a ``pusher:error`` that was the last message.
@@ -104,7 +105,7 @@ class Subscribing:
             "pusher_internal:subscription_count": self.channels.internal,
             "pusher_internal:member_added": self.channels.internal,
             "pusher_internal:member_removed": self.channels.internal,
-            "pusher_internal:watchlist_events": _watchlist,
+            "pusher_internal:watchlist_events": watchlist_changes,
         }
 
     @property
@@ -185,12 +186,12 @@ class Subscribing:
             raise InvalidRequestError(
                 f"the data of {event!r} cannot be JSON: {short_repr(str(error), 200)}"
             ) from error
-        self._pings.sent_after(number, channel)
+        self._unanswered.add_client_event(number, channel)
         return [Send(text), Send(PING)]
 
     def forget_trigger(self, number: int) -> list[Action]:
         """Report nothing more of the client event *number*."""
-        self._pings.forget(number)
+        self._unanswered.forget_event(number)
         return []
 
     def authorized(self, ticket: int, answer: object) -> list[Action]:
@@ -209,10 +210,7 @@ class Subscribing:
 
     def quiet(self) -> list[Action]:
         """Ask whether the server lives: nothing has come for the activity timeout."""
-        if not self.connected:
-            return []
-        self._pings.sent()
-        return [Send(PING)]
+        return self._ping() if self.connected else []
 
     def lost(self, code: int, reason: str, lasted: float = 0.0) -> list[Action]:
         """
@@ -252,12 +250,15 @@ class Subscribing:
         """Forget the connection; client events without a pong fail, and may be delivered."""
         self.socket_id = None
         self._announced = 0
+        unanswered = self._unanswered.clear()
         return [
+            *(a for sent in unanswered if sent.doubt for a in self._unclaimed(sent.doubt)),
             *self.user.disconnected(),
             *self.channels.disconnected(),
             *(
-                Settled(number, kind(why, maybe_delivered=True, **fields))
-                for number in self._pings.clear()
+                Settled(sent.number, kind(why, maybe_delivered=True, **fields))
+                for sent in unanswered
+                if sent.number
             ),
         ]
 
@@ -306,61 +307,92 @@ class Subscribing:
             *self.channels.connected(),
         ]
 
+    def _ping(self) -> list[Action]:
+        self._unanswered.add_ping()
+        return [Send(PING)]
+
     def _pong(self, message: Message) -> list[Action]:
-        number = self._pings.ponged()
-        return [] if number is None else [Settled(number, None)]
+        return [
+            action for sent in self._unanswered.ponged() for action in self._dealt_with(sent)
+        ]
+
+    def _dealt_with(self, sent: Sent) -> list[Action]:
+        """Take note that the server has dealt with *sent*, and that the connection goes on."""
+        if sent.kind is Kind.CLIENT_EVENT:
+            error = None if sent.doubt is None else event_refused(sent.doubt, self._redact)
+            return [Settled(sent.number, error)] if sent.number else []
+        if sent.doubt is None:
+            return []
+        reason = code_and_text(sent.doubt)[1] or UNSAID
+        if sent.kind is Kind.SIGN_IN:
+            return [*self.user.turned_down(reason), *self.channels.sign_in_settled()]
+        if sent.channel == self.user.channel:
+            return self.user.kept_out(reason)
+        return self.channels.rejected(sent.channel or "", reason, None, "AuthError")
 
     def _signed_in(self, message: Message) -> list[Action]:
-        actions = self.user.succeeded(message.data)
+        actions = self._answered(None)
+        actions += self.user.succeeded(message.data)
         return [*actions, *self.channels.sign_in_settled()]
 
     def _subscription_succeeded(self, message: Message) -> list[Action]:
+        actions = self._answered(message.channel or "")
         if message.channel == self.user.channel:
-            return self.user.entered()
-        return self.channels.confirmed(message)
+            return [*actions, *self.user.entered()]
+        return [*actions, *self.channels.confirmed(message)]
 
     def _subscription_error(self, message: Message) -> list[Action]:
         data = message.data if isinstance(message.data, dict) else {}
         reason, kind, status = (data.get(name) for name in ("error", "type", "status"))
+        actions = self._answered(message.channel or "")
         if message.channel == self.user.channel:
-            return self.user.kept_out(str(reason))
-        return self.channels.rejected(
+            return [*actions, *self.user.kept_out(str(reason))]
+        refused = self.channels.rejected(
             message.channel or "",
-            reason if isinstance(reason, str) else "the server did not say why",
+            reason if isinstance(reason, str) else UNSAID,
             status if isinstance(status, int) else None,
             kind if isinstance(kind, str) else "AuthError",
         )
+        return [*actions, *refused]
+
+    def _answered(self, channel: str | None) -> list[Action]:
+        """Take note of an answer; an error that seemed to be the answer is another's."""
+        doubt = self._unanswered.answered(channel)
+        return [] if doubt is None else self._claimed(doubt)
 
     def _error(self, message: Message) -> list[Action]:
         """Find whom a ``pusher:error`` concerns; handlers are told of the rest."""
-        data = message.data if isinstance(message.data, dict) else {}
-        code, text = data.get("code"), str(data.get("message", ""))
-        code = code if isinstance(code, int) else 0
+        code, text = code_and_text(message)
         if not code:
             waiting = self.channels.waiting_in(f"{message.channel or ''} {text}")
             if waiting is not None:
-                return self.channels.rejected(waiting, text, None, "AuthError")
+                actions = self._answered(waiting)
+                return [*actions, *self.channels.rejected(waiting, text, None, "AuthError")]
         if code == CLIENT_EVENT_REJECTED or (not code and "client event" in text.lower()):
-            number = self._pings.refused(message.channel)
+            number = self._unanswered.refused_event(message.channel)
             if number is not None:
-                why = self._redact(f"the server refused the client event: {text}")
-                return [Settled(number, APIError(why, status=code, body=text))]
+                error = event_refused(message, self._redact)
+                return [Settled(number, error)] if number else []
         if 4000 <= code < 4300:
             self._announced = code
+        return self._claimed(message) if message.channel is None else self._unclaimed(message)
+
+    def _claimed(self, error: Message) -> list[Action]:
+        """
+        Find the message that an error without a channel refuses, if it is about a message.
+
+        The same error may announce the end of the connection; a pong shows that it does not.
+        """
+        if not self._unanswered.doubted(code_and_text(error)[0], error):
+            return self._unclaimed(error)
+        return [] if self._unanswered.pong_awaited else self._ping()
+
+    def _unclaimed(self, error: Message) -> list[Action]:
+        """Tell handlers of an error that concerns the connection, or nobody knows whom."""
+        data = error.data if isinstance(error.data, dict) else {}
+        code, text = code_and_text(error)
         told = {**data, "message": self._redact(text)}
         return [
             Note(Level.WARN, self._redact(f"the server reports an error: {code} {text}")),
-            Tell(Message(message.channel, message.event, told, encode_again(told))),
+            Tell(Message(error.channel, error.event, told, encode_again(told))),
         ]
-
-
-def _watchlist(message: Message) -> list[Action]:
-    """Return who of the user's watchlist has come or gone ("Watchlist events")."""
-    events = message.data.get("events") if isinstance(message.data, dict) else None
-    told: list[Action] = []
-    for event in events if isinstance(events, list) else []:
-        name = event.get("name") if isinstance(event, dict) else None
-        if isinstance(name, str):
-            data = {"user_ids": event.get("user_ids", [])}
-            told.append(Tell(Message(None, name, data, encode_again(data))))
-    return told
