@@ -112,7 +112,7 @@ class Subscription:
             :class:`~txpusher.InvalidRequestError` where the name, the data or the kind of
             channel does not allow a client event (private and presence channels do, but for
             encrypted ones); with an :class:`~txpusher.APIError` where the server refuses it
-            (status 4301: switched off, or too many a second); with an
+            (the status is the code: 4301 switched off, or too many a second); with an
             :class:`~txpusher.HTTPError` at once without a connection, and, ``maybe_delivered``,
             where the connection is lost before the pong; with a
             :class:`~txpusher.SubscriptionError` while the subscription is not confirmed; with

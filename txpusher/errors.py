@@ -241,6 +241,9 @@ class SubscriptionError(PusherError):
     """
     A subscription or a sign-in was refused, by the server or by the authorizer.
 
+    Some servers do not say what they refuse.  They answer in order, so such an error is the
+    answer to the oldest message without one that the code of the error can refuse.
+
     :ivar channel: The name of the channel, None for a sign-in.
     :ivar status: The HTTP status that the refusal came with, None without one.
     :ivar reason: The words of the server or of the authorizer, signatures replaced.

@@ -260,8 +260,9 @@ class Subscriber:
             confirmed it.  It fails with a :class:`~txpusher.SubscriptionError` that has the
             reason of the server or the authorizer, with an InvalidRequestError or a
             ConfigurationError (no authorizer, no key) before anything is sent, and after the
-            end with a ClosedError or ConnectionClosedError.  Cancelling the last one before
-            the confirmation unsubscribes.
+            end with a ClosedError or ConnectionClosedError.  It waits for as long as it takes;
+            ``addTimeout`` limits that.  Cancelling the last one before the confirmation
+            unsubscribes.
         """
         try:
             name = check_channel(channel)
@@ -307,7 +308,9 @@ class Subscriber:
             events to the user arrive.  It fails with a ConfigurationError without a
             user_authorizer, with an InvalidRequestError where the subscriber has signed in
             with other user_data, with a SubscriptionError where it is refused, and with a
-            ConnectionClosedError where the server ends the connection for it.
+            ConnectionClosedError where the server ends the connection for it.  It waits for
+            as long as it takes, for ever where the server does not answer (soketi, where the
+            app has no user authentication); ``addTimeout`` limits that.
         """
         try:
             self._authorization.check_sign_in()

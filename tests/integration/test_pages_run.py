@@ -155,9 +155,9 @@ async def test_block_runs_in_a_coroutine(server, block):
 
 @pytest_twisted.ensureDeferred
 async def test_blocks_that_receive_print_what_is_published(server, capsys):
-    parts = ("for_pusher(", "async for", "HTTPAuthorizer(")
+    parts = ("for_pusher(", "addTimeout(", "async for", "HTTPAuthorizer(")
     name = "test_blocks_that_receive_print_what_is_published"
-    handler, loop, authorizer = (holding(name, part) for part in parts)
+    handler, limited, loop, authorizer = (holding(name, part) for part in parts)
     defined = names(server, handler)
 
     def begin(block: Block) -> Deferred[Any]:
@@ -165,6 +165,7 @@ async def test_blocks_that_receive_print_what_is_published(server, capsys):
         return Deferred.fromCoroutine(coroutine) if coroutine else succeed(None)
 
     await within(begin(handler))
+    await within(begin(limited))
     reading = begin(loop)
     await defined["pusher"].trigger("private-orders", "created", {"number": 7})
     await until(
