@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 
 import pytest
@@ -207,6 +209,37 @@ async def test_new_connection_that_ends_before_a_byte_left_is_retried(serve, con
     )
     assert await within(pusher.trigger("c", "e", "d")) == {}
     assert pusher.stats.retried == 1
+
+
+@pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\n\r\n{}"], ids=["whole", "endless"])
+@pytest_twisted.ensureDeferred
+async def test_success_that_comes_before_the_request_has_left_is_none(connect, answer):
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        peers = []
+
+        def clock():
+            # The request is signed, and has not been written.
+            peers.append(listening.accept()[0])
+            peers[-1].sendall(answer)
+            return time.time()
+
+        pusher = connect(port=listening.getsockname()[1], clock=clock, retry=NEVER)
+        error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
+        assert str(error) == "POST /apps/3/events: a reply came before the request had left"
+        assert (error.maybe_delivered, error.transient) == (False, True)
+        await until(lambda: not pusher.stats.open_connections)
+        [peer] = peers
+        with contextlib.closing(peer), contextlib.suppress(ConnectionResetError):
+            assert peer.recv(1) == b""
+
+
+@pytest_twisted.ensureDeferred
+async def test_new_connection_is_used_once_however_short_keep_alive_is(serve, connect):
+    server = serve(answering(OK))
+    pusher = connect(server, keep_alive_timeout=1e-9)
+    for _ in range(3):
+        assert await within(pusher.trigger("c", "e", "d")) == {}
+    assert [request.connection for request in server.requests] == [1, 2, 3]
 
 
 @pytest_twisted.ensureDeferred

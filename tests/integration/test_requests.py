@@ -54,6 +54,15 @@ async def test_signature_covers_the_request_as_sent(serve, connect, operation):
         assert "transfer-encoding" not in request.headers
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+@pytest_twisted.ensureDeferred
+async def test_body_that_is_empty_is_announced(serve, connect, method):
+    server = serve(answering(OK))
+    await within(connect(server).request(method, "/channels", body=b""))
+    [request] = server.requests
+    assert (request.headers["content-length"], request.body) == ("0", b"")
+
+
 @pytest_twisted.ensureDeferred
 async def test_headers_have_user_agent_and_media_type(serve, connect):
     server = serve(answering(OK))

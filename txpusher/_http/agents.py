@@ -231,11 +231,12 @@ class ConnectionAgent:
         for name, values in headers.getAllRawHeaders():
             for value in values:
                 head += (b"\r\n", name, b": ", value)
-        if bodyProducer is None:
-            head.append(b"\r\n\r\n")
-        else:
-            body = cast(BytesProducer, bodyProducer).body
+        # A method that has a body says that there is none, too: some servers ask for that.
+        if bodyProducer is not None or method in (b"POST", b"PUT", b"PATCH"):
+            body = b"" if bodyProducer is None else cast(BytesProducer, bodyProducer).body
             head += (b"\r\nContent-Length: ", b"%d\r\n\r\n" % len(body), body)
+        else:
+            head.append(b"\r\n\r\n")
         request = WireRequest(method, uri, headers, b"".join(head), not self._proxied)
         response: Deferred[IResponse] = self._protocol.request(request)
         return response

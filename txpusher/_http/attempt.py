@@ -130,6 +130,12 @@ class OngoingAttempt:
             if self._state is AttemptState.OVER:
                 return
             status: int = response.code
+            if 200 <= status < 300 and not self.has_sent:
+                # It is about something else, and the request must not go out any more.
+                early = self._unusable("a reply came before the request had left")
+                early.transient = True
+                self._stop_with(early)
+                return
             self._answered(status)
             limit = self._link.config.max_reply_bytes
             body, is_packed = whole_body(response, limit), False

@@ -160,31 +160,31 @@ class PooledConnection(ProtocolWrapper):
         self._state = ConnectionState.KEPT
         return True
 
-    def _is_young(self) -> bool:
+    def _is_young(self, grace: float = 0.0) -> bool:
         """
-        Return whether the connection has not been idle for longer than it may.
+        Return whether the connection has not been idle for longer than it may, and *grace*.
 
         Idle since it was leased: nobody knows when the reply came, it may have lain in the
         socket while the process stood still.  The wall clock counts, too: the reactor's
         clock can stop while a computer sleeps.
         """
-        idle_on_the_wall = time.time() - self._leased_on_the_wall
-        return self.seconds_left > 0 and idle_on_the_wall < self.factory.keep_alive_timeout
+        on_the_wall = time.time() - self._leased_on_the_wall - grace
+        return self.seconds_left > -grace and on_the_wall < self.factory.keep_alive_timeout
 
     def _is_fresh_enough(self) -> bool:
         """
         Return whether the request that is held may go out.
 
-        The process may have stood still since the connection was leased.
+        The process may have stood still since the connection was leased.  A new one has a
+        second for the reactor's turn, where it may be idle for less.
         """
-        self._went_stale = not self._is_young()
+        self._went_stale = not self._is_young(1.0 if self._requests == 1 else 0.0)
         return not self._went_stale
 
     def may_be_used(self) -> bool:
         """Return whether the next request may use the connection, which was kept."""
-        return (
-            self._state is ConnectionState.KEPT and not self.disconnecting and self._is_young()
-        )
+        is_kept = self._state is ConnectionState.KEPT and not self.disconnecting
+        return is_kept and self._is_young()
 
     @property
     def seconds_left(self) -> float:
