@@ -251,11 +251,13 @@ def _trigger_cpu(figures: Figures) -> float:
 
 
 #: V8 compiles what CPython interprets.  In the profile of a trigger, treq and the agents that
-#: it wraps take 21 % (8 % to take apart the URL for a cookie jar that keeps nothing), signing
-#: 8 %, checking and encoding 7 %; the rest is small steps of Twisted's reactor and the client.
+#: it wraps take 30 % (14 % to take apart the URL for a cookie jar that keeps nothing), signing
+#: 9 %, checking and encoding 5 %, the line in the log 4 %; the rest is small steps of Twisted's
+#: reactor and the client.
 _INTERPRETED = "each step of a request is interpreted"
-#: Of the 140 000 instructions of an event of publish(), its tenth of a request takes two
-#: fifths; checking and encoding takes three tenths, and queueing and counting as much.
+#: Of the 110 000 instructions of an event of publish(), its tenth of a request takes nearly a
+#: half; checking and encoding takes a quarter, queueing and counting another.  Encoding by
+#: orjson would take off less than a tenth, and write null for NaN, which is refused here.
 _EACH_EVENT = "each event is encoded and counted by interpreted code"
 
 AIMS = (
