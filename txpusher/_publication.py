@@ -163,7 +163,15 @@ class Publication:
         return self._run(self._read_pipe(pipe))
 
     def _run(self, reading: Coroutine[Deferred[Any], Any, None]) -> Deferred[Published]:
-        return Deferred.fromCoroutine(self._read_and_settle(reading))
+        running = Deferred.fromCoroutine(self._read_and_settle(reading))
+        published: Deferred[Published] = Deferred(lambda _: self._cancel(running))
+        running.chainDeferred(published)
+        return published
+
+    def _cancel(self, running: Deferred[Published]) -> None:
+        # An async generator that is running cannot be stopped: its next event is not taken.
+        self._is_over = True
+        running.cancel()
 
     async def _read_and_settle(self, reading: Coroutine[Deferred[Any], Any, None]) -> Published:
         problem: PusherError | None = None

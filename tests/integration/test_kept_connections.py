@@ -242,6 +242,25 @@ async def test_new_connection_is_used_once_however_short_keep_alive_is(serve, co
     assert [request.connection for request in server.requests] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    "surplus", [b"\n", OK[:30], OK], ids=["a byte", "half a reply", "a reply"]
+)
+@pytest.mark.parametrize(
+    "answer",
+    [OK, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"],
+    ids=["plain", "chunked"],
+)
+@pytest_twisted.ensureDeferred
+async def test_connection_with_bytes_behind_a_reply_is_not_kept(
+    serve, connect, answer, surplus
+):
+    server = serve(answering(answer + surplus))
+    pusher = connect(server, max_connections=1, retry=NEVER)
+    for _ in range(3):
+        assert await within(pusher.trigger("c", "e", "d")) == {}
+    assert [request.connection for request in server.requests] == [1, 2, 3]
+
+
 @pytest_twisted.ensureDeferred
 async def test_request_larger_than_the_socket_takes_is_whole_and_next_one_too(serve, connect):
     server = serve(answering(OK))

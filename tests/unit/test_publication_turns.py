@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -37,10 +37,14 @@ class Publishing:
     def run(self, events: Any) -> Deferred[Published]:
         """Publish *events*, in as many turns as it takes; every request is answered."""
         self.published = self.publisher.publish(events)
+        self.let_run()
+        return self.published
+
+    def let_run(self) -> None:
+        """Give the publication its turns."""
         for _ in range(50):
             self.clock.advance(0)
             answer_all(self.client)
-        return self.published
 
     @property
     def sent(self) -> set[str]:
@@ -142,6 +146,29 @@ def test_generator_may_cancel_its_publication_and_is_closed() -> None:
             closed.append(number)
 
     assert isinstance(error_of(publishing.run(events())), CancelledError)
+    assert closed == [5]
+    assert publishing.sent <= set("01234")
+    assert result_of(publishing.publisher.flush()) == 0
+
+
+def test_async_generator_may_cancel_its_publication() -> None:
+    publishing, begun = Publishing(), Deferred[None]()
+    closed = []
+
+    async def events() -> AsyncIterator[Event]:
+        try:
+            await begun
+            for number in range(10):
+                if number == 5:
+                    publishing.published.cancel()
+                yield publishing.event(number)
+        finally:
+            closed.append(number)
+
+    published = publishing.run(events())
+    begun.callback(None)
+    publishing.let_run()
+    assert isinstance(error_of(published), CancelledError)
     assert closed == [5]
     assert publishing.sent <= set("01234")
     assert result_of(publishing.publisher.flush()) == 0

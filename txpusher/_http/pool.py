@@ -44,6 +44,8 @@ class _HTTPProtocol(HTTP11ClientProtocol):
     _expected: tuple[WireRequest, Deferred[Any]] | None = None
     #: The request as Twisted has it, where it had to be given one.
     _handed_over: Deferred[Any] | None = None
+    #: Whether bytes have come behind a reply, which belong to no request.
+    _has_surplus = False
 
     def request(self, request: Any) -> Deferred[Any]:
         """Send a :class:`WireRequest`, and expect its reply."""
@@ -95,16 +97,23 @@ class _HTTPProtocol(HTTP11ClientProtocol):
         self._handed_over = None
         answered.callback(result)
 
+    def _finishResponse(self, rest: bytes) -> None:
+        self._has_surplus = bool(rest)
+        super()._finishResponse(rest)
+
     def is_last_reply(self) -> bool:
         """
-        Return whether the server closes the connection after the reply that was parsed.
+        Return whether the connection ends with the reply that was parsed.
 
-        Source: RFC 9112, section 9.3.
+        The server closes it, or what came behind the reply would be taken for the next one's.
+        Source: RFC 9112, sections 6.3 and 9.3.
         """
         parser: Any = self._parser
         if parser is None:
             # A plain reply is not.
             return False
+        if self._has_surplus:
+            return True
         values = parser.connHeaders.getRawHeaders(b"connection")
         current = parser.response.version >= (b"HTTP", 1, 1)
         if values is None:
