@@ -165,8 +165,13 @@ class Publication:
     def _run(self, reading: Coroutine[Deferred[Any], Any, None]) -> Deferred[Published]:
         running = Deferred.fromCoroutine(self._read_and_settle(reading))
         published: Deferred[Published] = Deferred(lambda _: self._cancel(running))
-        running.chainDeferred(published)
+        running.addBoth(self._tell, published)
         return published
+
+    @staticmethod
+    def _tell(outcome: Any, published: Deferred[Published]) -> None:
+        if not published.called:
+            published.callback(outcome)
 
     def _cancel(self, running: Deferred[Published]) -> None:
         # An async generator that is running cannot be stopped: its next event is not taken.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
+from tests.support.observing import Log
 from txpusher import BatchPublisher, Event, InvalidRequestError, Published
 
 from .held_client import HeldClient, held_pusher
@@ -165,9 +167,15 @@ def test_async_generator_may_cancel_its_publication() -> None:
         finally:
             closed.append(number)
 
+    log = Log()
+    log.start()
     published = publishing.run(events())
     begun.callback(None)
     publishing.let_run()
+    # A failure that nobody handled is logged when its Deferred is collected.
+    gc.collect()
+    log.stop()
+    assert log.failures == []
     assert isinstance(error_of(published), CancelledError)
     assert closed == [5]
     assert publishing.sent <= set("01234")
