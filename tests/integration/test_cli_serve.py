@@ -200,6 +200,8 @@ def test_wish_for_trouble_is_granted_and_told(start: Start) -> None:
         (("--listen", "unix:/x", "--tls-directory", "/x"), "without --tls-directory"),
         (("--listen", "nonsense:"), "cannot make an endpoint of 'nonsense:'"),
         (("--listen", "unix:/nowhere/x:lockfile=0"), "cannot listen on unix:/nowhere/x"),
+        (("--listen", "unix:/nowhere/x"), "unix:/nowhere/x: No such file or directory"),
+        (("--listen", "tcp:65536"), "cannot listen on tcp:65536: "),
         (("--tls-directory", "/dev/null/x"), "cannot keep a certificate in /dev/null/x"),
         (("--trouble", "error_rate=2"), "error_rate must be a number from 0 to 1"),
         (("--path-prefix", "a b"), "path_prefix"),

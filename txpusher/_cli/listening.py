@@ -90,11 +90,13 @@ class Place:
                 await server.listen(self.port, self.host, reactor)
             else:
                 await server.listen_on(self.endpoint, reactor)
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
+        except (CannotListenError, OSError, OverflowError) as error:
+            # Twisted does not wrap what it meets before it binds, such as a Unix socket in a
+            # directory that there is not.
+            cause = getattr(error, "socketError", error)
             is_own = self.endpoint is None or self.certificate is not None
             place = f"{self.host}:{self.port}" if is_own else self.endpoint
-            return f"cannot listen on {place}: {reason}"
+            return f"cannot listen on {place}: {getattr(cause, 'strerror', None) or cause}"
         return None
 
     def trust(self, up: str) -> list[str]:
