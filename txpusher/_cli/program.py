@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -22,7 +23,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 from txpusher._cli.codes import INTERRUPTED, fail, fail_with, unforeseen
-from txpusher._cli.write import cannot_write
+from txpusher._cli.write import cannot_write, discard_output, set_waiting
 from txpusher.errors import PusherError
 
 #: Prints a line.
@@ -37,7 +38,8 @@ class Program:
     be printed.
 
     A signal cancels the command, and the program waits for what its ``finally`` does.  A
-    second Ctrl-C ends the program without waiting.
+    second Ctrl-C ends the program without waiting.  Where nobody reads what it prints, the
+    program waits for a reader; once a signal has come, it drops what cannot be printed.
 
     :param command: The command.
     :param stopped: The exit code where a signal other than Ctrl-C's ends the command.
@@ -63,6 +65,9 @@ class Program:
         self._code: int | None = None
         self._interrupted = False
         self._cancelled = False
+        self._stopping = False
+        self._is_showing = False
+        self._is_impatient = False
 
     def run(self) -> int:
         """
@@ -88,7 +93,7 @@ class Program:
         ended: Deferred[None] = Deferred()
 
         def begin() -> None:
-            self._note_interrupts()
+            self._note_signals()
             # Twisted waits for the command's end before it stops.
             reactor.addSystemEventTrigger("before", "shutdown", self._end)
             self._running = Deferred.fromCoroutine(self._run_command())
@@ -118,6 +123,7 @@ class Program:
             self._code = unforeseen(cast(Exception, failure.value))
 
     def _end(self) -> Deferred[None]:
+        self._stopping = True
         ended: Deferred[None] = Deferred()
 
         def tell(result: Any) -> Any:
@@ -136,28 +142,60 @@ class Program:
             self._cancelled = True
             self._running.cancel()
 
-    def _note_interrupts(self) -> None:
-        before = signal.getsignal(signal.SIGINT)
+    def _note_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+            # Else the signal is ignored, as for a program in the background.
+            if callable(before):
+                signal.signal(number, partial(self._signalled, before))
 
-        def note(number: int, frame: Any) -> None:
+    def _signalled(self, before: Callable[[int, Any], object], number: int, frame: Any) -> None:
+        """
+        Take note of a signal.
+
+        :param before: Stops the reactor.
+        """
+        if number == signal.SIGINT:
             if self._interrupted:
                 os._exit(INTERRUPTED)
             self._interrupted = True
-            if callable(before):
-                before(number, frame)
+        if not self._stopping:
+            # A reactor that is stopped twice logs an error.
+            self._stopping = True
+            before(number, frame)
+        if self._is_showing:
+            # Python takes up again a write that a signal has interrupted; it is to fail then.
+            self._wait_no_more()
 
-        signal.signal(signal.SIGINT, note)
+    def _wait_no_more(self) -> None:
+        self._is_impatient = set_waiting(False) or self._is_impatient
+
+    def _shown(self) -> None:
+        """Leave the standard output as it was: other programs may have it too."""
+        self._is_showing = False
+        if self._is_impatient:
+            self._is_impatient = False
+            set_waiting(True)
 
     def _show(self, text: str) -> None:
         if self._code is not None:
             return
         encoding = sys.stdout.encoding or "utf-8"
+        self._is_showing = True
+        if self._stopping:
+            self._wait_no_more()
         try:
             print(text.encode(encoding, "replace").decode(encoding), flush=True)
         except OSError as error:
+            self._shown()
+            if self._stopping and isinstance(error, BlockingIOError):
+                discard_output()
+                return
             # Later, when the command waits for something: it is what shows the text.
             self._reactor.callLater(0, self._cancel)
             self._code = cannot_write(error)
+        else:
+            self._shown()
 
 
 def _begin_log(shows: bool) -> None:

@@ -119,13 +119,15 @@ function makeRow(entry) {
   const cell = (name, text) => make("span", { class: name, role: "gridcell" }, text ?? "");
   const alone = entry.channel === null && entry.event === null && entry.detail !== null;
   const text = clear(entry);
+  const told = !alone && entry.event === null && entry.detail !== null && text === null;
   const preview = text !== null ? cell("preview", text.slice(0, 200)) : cell("said", (entry.detail || "").slice(0, 300));
   const problem = GROUPS["+problems"][1].includes(entry.kind);
   const row = make("div", {
-    class: `row${alone ? " alone" : ""}${alone && !whoText(entry) ? " wide" : ""}${problem ? " problem" : ""}`,
+    class: `row${alone ? " alone" : ""}${alone && !whoText(entry) ? " wide" : ""}${told ? " told" : ""}${problem ? " problem" : ""}`,
     role: "row", tabindex: "-1", "data-testid": "event-row", "data-id": entry.id, "data-kind": entry.kind,
   }, cell("time", shortTime(entry.time)), badge(entry.kind));
-  if (!alone) row.append(cell("channel", entry.channel), cell("event", entry.event));
+  if (!alone) row.append(cell("channel", entry.channel));
+  if (!alone && !told) row.append(cell("event", entry.event));
   row.append(preview, cell("size", sizeText(bytes(entry.data))), cell("who", whoText(entry)));
   if (selected === entry.id) row.setAttribute("aria-selected", "true");
   return row;

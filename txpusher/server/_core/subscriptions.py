@@ -167,17 +167,17 @@ def _channel_name(name: object) -> str:
         return check_target(name)
     except InvalidRequestError as error:
         if isinstance(name, str):
-            raise _name_error(name, str(error)) from None
+            refused = _name_error(name, str(error))
+            # The name may be as long as a message; the text quotes its beginning.
+            refused.channel = None
+            raise refused from None
         raise MessageError(Refusal.CHANNEL_NAME, f"pusher:subscribe: {error}") from None
 
 
 def _name_error(name: str, message: str) -> SubscriptionRefusedError:
-    error = SubscriptionRefusedError(
+    return SubscriptionRefusedError(
         Refusal.CHANNEL_NAME, name, message, "InvalidChannelName", 400
     )
-    # Such a name may be as long as a message; the text quotes its beginning.
-    error.channel = None
-    return error
 
 
 def _limit_error(refusal: Refusal, channel: str, message: str) -> SubscriptionRefusedError:

@@ -194,7 +194,8 @@ class HTTPConnection:
             # for a signature.
             self._site.refused(
                 Refusal.NO_REQUEST,
-                f"a request is no HTTP, or malformed; it begins {data[:20]!r}",
+                "a request is no HTTP, or malformed, or its head is too large; it begins "
+                f"{data[:20]!r}",
             )
 
     def answering(self) -> None:
