@@ -271,6 +271,24 @@ async def test_request_larger_than_the_socket_takes_is_whole_and_next_one_too(se
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("answer", [OK, reply(413)], ids=["accepted", "refused"])
+@pytest_twisted.ensureDeferred
+async def test_no_request_waits_behind_one_that_the_server_does_not_read(
+    serve, connect, answer
+):
+    async def answers_the_head(peer):
+        await peer.head()
+        peer.transport.pauseProducing()
+        peer.send(answer)
+        await peer.stall()
+
+    server = serve(in_turn(answers_the_head, answering(OK)))
+    pusher = connect(server, max_payload_bytes=2**25, max_connections=1, retry=NEVER)
+    await within(pusher.trigger("c", "e", "x" * 2**24).addErrback(lambda failure: None))
+    assert await within(pusher.trigger("c", "e", "d")) == {}
+    assert server.connections == 2
+
+
 @pytest.mark.parametrize("before", [0.2, 0.0], ids=["before the call", "after the call"])
 @pytest_twisted.ensureDeferred
 async def test_connection_older_than_keep_alive_is_not_used_after_a_standstill(

@@ -151,11 +151,11 @@ class PooledConnection(ProtocolWrapper):
         """
         Wait for the next request; return whether that is possible.
 
-        A reply that came before the request had left is about something else, and what is
-        held of the request must not go out later.  Nor is a connection kept that the last
-        bytes of its reply had aborted, because they were too many.
+        A reply that came before all of the request had left is about something else, or the
+        server may not want to read the rest: the next request would wait behind it.  Nor is a
+        connection kept that the last bytes of its reply had aborted: they were too many.
         """
-        if not self._wire.sent or self._state is ConnectionState.ABORTED:
+        if not self._wire.has_all_left or self._state is ConnectionState.ABORTED:
             return False
         self._state = ConnectionState.KEPT
         return True

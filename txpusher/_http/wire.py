@@ -129,6 +129,11 @@ class Wire(ProtocolWrapper):
         if self._state is WireState.PASSING:
             self._state = WireState.HOLDING
 
+    @property
+    def has_all_left(self) -> bool:
+        """Whether a request was written, and the kernel has taken all of it."""
+        return self.sent > 0 and not self._is_buffered
+
     def write(self, data: bytes) -> None:
         """Hold *data*, or hand it to the kernel."""
         if self._state is WireState.HOLDING:
