@@ -131,6 +131,14 @@ def port_or_zero(value: int | None) -> int:
     return value
 
 
+def check_port_to_listen_on(value: object) -> None:
+    """Refuse a *value* that is no int from 0, for any free port, to 65535."""
+    if not is_really(int, value) or not 0 <= cast(int, value) < 65536:
+        raise ConfigurationError(
+            f"port must be an int from 0 to 65535, not {with_wrong_type(int, value)}"
+        )
+
+
 def clean_path_prefix(value: object) -> str:
     """
     Return the setting ``path_prefix`` with one slash before it and none behind it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError
@@ -166,6 +168,16 @@ async def test_a_port_in_use_fails_the_deferred(server: ChannelsServer) -> None:
     await other.stop()
     await other.listen()
     await other.stop()
+
+
+@pytest.mark.parametrize("port", [-1, 65536, "6001", None, True])
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_port_fails_the_deferred(port: Any) -> None:
+    server = ChannelsServer([App("3", KEY, SECRET)])
+    with pytest.raises(ConfigurationError, match="port must be an int from 0 to 65535, not "):
+        await server.listen(port)
+    await server.listen()
+    await server.stop()
 
 
 @pytest_twisted.ensureDeferred

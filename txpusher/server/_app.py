@@ -66,7 +66,8 @@ def _headers(value: object) -> Mapping[str, str]:
         # Values are not quoted: they may be secrets.
         if not isinstance(name, str) or not _HEADER_NAME(name):
             raise ConfigurationError(
-                f"headers of a webhook: {short_repr(name)} is not a name of a header"
+                f"headers of a webhook: {short_repr(name)} is no name of a header, or one that "
+                "the server sets itself"
             )
         if not isinstance(text, str) or not text.isascii() or not text.isprintable():
             raise ConfigurationError(

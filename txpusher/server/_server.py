@@ -13,7 +13,11 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from txpusher._text import short_repr, with_type
-from txpusher._validators import check_optional_whole_number, clean_path_prefix
+from txpusher._validators import (
+    check_optional_whole_number,
+    check_port_to_listen_on,
+    clean_path_prefix,
+)
 from txpusher.errors import ConfigurationError
 from txpusher.server._app import App, checked_apps
 from txpusher.server._console.guard import checked_hosts
@@ -103,11 +107,12 @@ class ChannelsServer:
         :param reactor: The reactor, by default the one that is installed.
         :return: Fires with the server itself once it accepts connections; fails
             with Twisted's ``CannotListenError`` where the port is taken, and with
-            a ConfigurationError where wsproto is not installed, or the server is
-            listening already.
+            a ConfigurationError where *port* is no port, wsproto is not installed, or the
+            server is listening already.
         """
 
         def listen(reactor: Any, site: Any) -> Any:
+            check_port_to_listen_on(port)
             return reactor.listenTCP(port, site, interface=interface)
 
         return self._turn.run(self._listen, listen, reactor)
