@@ -335,9 +335,9 @@ class BatchSender:
     def close(self) -> None:
         """Take no more events; who waits for room is told."""
         self.closed = True
-        waiting = list(self._waiting_for_room)
-        self._waiting_for_room.clear()
-        for waiter in waiting:
+        while self._waiting_for_room:
+            # Whoever is told may cancel another waiter.
+            waiter = self._waiting_for_room.popleft()
             waiter.errback(ClosedError("the publisher was closed"))
         self._wake()
 

@@ -358,6 +358,9 @@ class Publication:
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait until *condition* is met, which is asked whenever events are sent or settled."""
+        if self._is_over:
+            # It was cancelled while it ran, which stops no coroutine.
+            raise CancelledError
         if condition():
             return
         waiter: Deferred[None] = Deferred()
@@ -369,7 +372,7 @@ class Publication:
 
     def _look(self) -> None:
         """Go on where there is what was waited for; events have been sent or settled."""
-        if self._on_progress and self._seconds() >= self._next_report:
+        if self._on_progress and not self._is_over and self._seconds() >= self._next_report:
             self._next_report = self._seconds() + PROGRESS_INTERVAL
             self._report()
         if self._waiter is None:

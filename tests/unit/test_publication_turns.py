@@ -36,9 +36,9 @@ class Publishing:
         self.clock.rightNow += SLOW
         return Event(f"c{number}", str(number), "d")
 
-    def run(self, events: Any) -> Deferred[Published]:
+    def run(self, events: Any, **options: Any) -> Deferred[Published]:
         """Publish *events*, in as many turns as it takes; every request is answered."""
-        self.published = self.publisher.publish(events)
+        self.published = self.publisher.publish(events, **options)
         self.let_run()
         return self.published
 
@@ -179,4 +179,21 @@ def test_async_generator_may_cancel_its_publication() -> None:
     assert isinstance(error_of(published), CancelledError)
     assert closed == [5]
     assert publishing.sent <= set("01234")
+    assert result_of(publishing.publisher.flush()) == 0
+
+
+def test_async_generator_that_cancels_its_publication_and_ends_is_not_waited_for() -> None:
+    publishing, told = Publishing(), []
+
+    async def events() -> AsyncIterator[Event]:
+        for number in range(20):
+            yield publishing.event(number)
+        publishing.published.cancel()
+        told.append("cancelled")
+        publishing.clock.rightNow += 1
+
+    published = publishing.run(events(), on_progress=lambda done, failed: told.append("done"))
+    assert isinstance(error_of(published), CancelledError)
+    assert told[-1] == "cancelled"
+    assert len(publishing.sent) < 20
     assert result_of(publishing.publisher.flush()) == 0

@@ -117,6 +117,15 @@ class TestRoom:
             client.held[0].answer()
         assert order == ["x", "y", "z"]
 
+    def test_waiter_that_close_tells_may_cancel_another(self) -> None:
+        publisher, _, _ = publishing(max_pending=0)
+        publisher.trigger("c", "e", "d")
+        first, second = publisher.room(), publisher.room()
+        first.addErrback(lambda failure: second.cancel())
+        publisher.close()
+        assert isinstance(error_of(second), CancelledError)
+        assert result_of(first) is None
+
     def test_cancelled_waiter_takes_no_room(self) -> None:
         publisher, client, _ = publishing(max_pending=0)
         publisher.trigger("c", "1", "d")
