@@ -28,6 +28,7 @@ from txpusher._publication import (
 )
 from txpusher._reactor_call import Call, has_stopped
 from txpusher._reactor_thread import reactor_thread, wait_for, wait_for_query
+from txpusher._request import unreadable_argument
 from txpusher._text import short_repr, with_type
 from txpusher._validators import check_seconds
 from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
@@ -293,6 +294,10 @@ class BlockingBatchPublisher:
             encoded = self._publisher.encode(*arguments)
         except PusherError as error:
             return Encoded(given, "", error)
+        except Exception as error:
+            refusal = unreadable_argument(error)
+            refusal.__cause__ = error
+            return Encoded(given, "", refusal)
         return Encoded(given, arguments[0], encoded)
 
     def _put(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import UserDict
 from typing import Any
 
 import pytest
@@ -138,6 +139,22 @@ async def test_failures_are_told_with_place_and_event(serve: Any, publishing: An
     assert [(place, event) for place, event, _ in published.failed] == [(5, given[5]), (8, bad)]
     assert published.failed[0][2].status == 422
     assert isinstance(published.failed[1][2], InvalidRequestError)
+
+
+@pytest_twisted.ensureDeferred
+async def test_event_that_cannot_be_read_fails_alone(serve: Any, publishing: Any) -> None:
+    class Unreadable(UserDict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            raise ValueError("no")
+
+    publisher = publishing(serve(answering(OK)))
+    given = [Event("c", "1", "d"), Unreadable(channel=1), Event("c", "3", "d")]
+    published = await within(deferToThread(publisher.publish, given))
+    [(place, event, error)] = published.failed
+    assert (published.accepted, place, event is given[1]) == (2, 1, True)
+    assert str(error) == "an argument could not be read: ValueError: 'no'"
+    on_the_reactor = await within(publisher._publisher.publish(given))
+    assert str(on_the_reactor.failed[0][2]) == str(error)
 
 
 @pytest_twisted.ensureDeferred
