@@ -729,6 +729,14 @@ class TestActions:
         await close(other)
 
     @pytest_twisted.ensureDeferred
+    async def test_user_that_utf8_cannot_express_is_refused(self, make):
+        page = await make()
+        assert await page.post("/console/terminate", user="\ud800") == (
+            400,
+            {"error": "user must be text that UTF-8 can express"},
+        )
+
+    @pytest_twisted.ensureDeferred
     async def test_connections_of_a_user_are_terminated(self, make):
         page = await make()
         sockets = [await open_socket(page.server.port) for _ in range(3)]

@@ -208,7 +208,10 @@ class Desk:
         """
         app = self._app(fields.get("app"))
         if fields.get("user") is not None:
-            user = quote(str(fields["user"]), safe="")
+            try:
+                user = quote(str(fields["user"]), safe="")
+            except UnicodeEncodeError:
+                raise RefusedError(400, "user must be text that UTF-8 can express") from None
             return self._ask(app, f"/users/{user}/terminate_connections", {})
         outputs = self._hub.end_connection(
             app.id, str(fields.get("socket_id")), self._server.now()
