@@ -255,6 +255,31 @@ async def test_a_url_where_nobody_listens_is_tried_again(world: World) -> None:
     assert "trying again" in (activity.detail or "")
 
 
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        ("http", "Connection was closed cleanly after "),
+        ("https", "TLS failed: wrong version number (is it a port for HTTP?) after "),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_connection_that_fails_is_told_in_words(
+    serve: Serve, scheme: str, words: str
+) -> None:
+    async def unfit(peer: Peer) -> None:
+        if scheme == "http":
+            await peer.request()
+        else:
+            peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    world = World(f"{scheme}://127.0.0.1:{serve(unfit).port}/", Receiver(), None)
+    world.notify("a")
+    world.gather()
+    await world.told.wait(1)
+    assert words in (world.told.activities[0].detail or "")
+    world.sender.stop()
+
+
 @pytest.mark.parametrize("answer", [None, ENDLESS])
 @pytest_twisted.ensureDeferred
 async def test_a_receiver_that_does_not_answer_has_ten_seconds(

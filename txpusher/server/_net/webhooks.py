@@ -256,7 +256,7 @@ class WebHookSender:
             if self._stopped:
                 # An aborted request fails in ways of its own.
                 raise CancelledError from None
-            accepted, result = False, type(error).__name__
+            accepted, result = False, _in_words(error)
             if self._reactor.seconds() - started >= limits.WEBHOOK_REQUEST:
                 result = f"no reply within {limits.WEBHOOK_REQUEST:g} seconds"
         finally:
@@ -285,6 +285,15 @@ class WebHookSender:
         response.deliverBody(ignored)
         await ignored.ended
         return int(response.code)
+
+
+def _in_words(error: Exception) -> str:
+    """Return why a request has failed, without a word of what it or the reply said."""
+    # Most servers have no webhooks that fail.
+    from txpusher._http.failures import innermost, meaning_of
+
+    reason = innermost(error)
+    return " ".join(meaning_of(reason).text(reason).split()).rstrip(".")
 
 
 def _client(reactor: Any) -> HTTPClient:
