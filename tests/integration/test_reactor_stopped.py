@@ -172,9 +172,12 @@ IN_FLIGHT = """
         for number in range({events}):
             futures.append(publisher.submit("c", "e", number))
     worker = threading.Thread(target=work)
-    reactor.callWhenRunning(worker.start)
+    def begin():
+        # Nothing is sent, and so nothing interrupted, before all of them are submitted.
+        worker.start()
+        worker.join()
+    reactor.callWhenRunning(begin)
     reactor.run()
-    worker.join()
     for future in futures:
         # It can be settled by the reactor only.
         say(type(future.exception(0)).__name__ if future.done() else "never")
