@@ -67,13 +67,15 @@ def import_crochet() -> Any:
     """Import crochet, and have it watch the thread that is the main thread now."""
     with _main_thread_for_crochet():
         import crochet
-        from crochet._shutdown import _watchdog
-    if _watchdog.ident is None:
-        # It has not begun to watch, and may have been made before a fork in another
-        # thread, or in a daemon thread.
-        _watchdog._canary = threading.main_thread()  # noqa: SLF001
-        _watchdog.daemon = False
-    return crochet
+        from crochet import _shutdown as shutdown
+    package: Any = crochet
+    if shutdown._watchdog.ident is None:  # noqa: SLF001
+        # It has not begun to watch.  It may have been made in a daemon thread or, before a
+        # fork, in another thread; and what was made before a fork, Python 3.13 never starts.
+        watchdog = shutdown.Watchdog(threading.main_thread(), shutdown._registry.run)  # noqa: SLF001
+        watchdog.daemon = False
+        shutdown._watchdog = package.setup.__self__._watchdog_thread = watchdog  # noqa: SLF001
+    return package
 
 
 def set_up_crochet(crochet: Any) -> None:
