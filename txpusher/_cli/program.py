@@ -32,6 +32,43 @@ Show = Callable[[str], None]
 Command = Callable[[Any, Show], Awaitable[int]]
 
 
+class Gathered:
+    """
+    Prints lines, those of one round of the reactor in one write.
+
+    :param reactor: Tells, by ``callLater``, when a round has ended.
+    :param show: Prints them.
+    """
+
+    def __init__(self, reactor: Any, show: Show) -> None:
+        self._reactor = reactor
+        self._show = show
+        self._lines: list[str] = []
+        self._call: Any = None
+
+    def __call__(self, line: str) -> None:
+        """Print a line, at the latest when the round ends."""
+        self._lines.append(line)
+        if self._call is None:
+            self._call = self._reactor.callLater(0, self._round_ends)
+
+    def _round_ends(self) -> None:
+        self._call = None
+        self._print()
+
+    def _print(self) -> None:
+        lines, self._lines = self._lines, []
+        if lines:
+            self._show("\n".join(lines))
+
+    def stop(self) -> None:
+        """Print what has gathered, and leave no call behind in the reactor."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self._print()
+
+
 class Program:
     """
     Runs a command under the reactor until it is done, a signal comes, or nothing more can

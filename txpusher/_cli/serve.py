@@ -166,17 +166,20 @@ class Serving:
         from twisted.internet.defer import Deferred
 
         from txpusher._cli.listening import Place
+        from txpusher._cli.program import Gathered
 
         server = self._server()
-        server.add_observer(lambda activity: self.tell(activity, show))
         with ExitStack() as stack:
+            lines = Gathered(reactor, show)
+            stack.callback(lines.stop)
+            server.add_observer(lambda activity: self.tell(activity, lines))
             place = Place.of(given_settings(self._arguments, *PLACE_OPTIONS), stack)
             problem = await place.listen(server, reactor)
             if problem is not None:
                 return fail(problem)
             try:
-                self._introduce(server, place, show)
-                self.begun(reactor, show)
+                self._introduce(server, place, lines)
+                self.begun(reactor, lines)
                 await Deferred()
             finally:
                 await server.stop()
@@ -274,8 +277,6 @@ def line_of(activity: Activity) -> str:
 
     Below the line of a request that was refused stands, indented, what else the answer says.
     """
-    from txpusher.server._core.outputs import more_of
-
     parts = [activity.kind.replace("_", " ").ljust(14)]
     if activity.app_id:
         parts.append(f"app {activity.app_id}")
@@ -294,6 +295,9 @@ def line_of(activity: Activity) -> str:
         parts.append(activity.detail)
     # Names and data come from anyone: they are not to steer the terminal.
     lines = [printable("  ".join(parts))]
-    # The text that had to be signed, as it is compared: line by line.
-    lines += [f"    {printable(line)}" for line in more_of(activity)]
+    if activity.explanation is not None:
+        from txpusher.server._core.outputs import more_of
+
+        # The text that had to be signed, as it is compared: line by line.
+        lines += [f"    {printable(line)}" for line in more_of(activity)]
     return "\n".join(lines)

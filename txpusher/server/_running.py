@@ -212,16 +212,16 @@ class Running:
         """
         path = below(self._path_prefix, path)
         mishap = mishap_of(self._trouble, path, random.random)
+        if mishap is NO_MISHAP:
+            return self.respond(method, path, query, body, idempotency_key, headers)
+        app_id, detail = self._endpoints.app_id_in(path), mishap.in_words()
         if mishap != NO_MISHAP:
-            app_id, detail = self._endpoints.app_id_in(path), mishap.in_words()
             self.report(Activity("trouble", app_id, detail=f"{method} {path}: {detail}"))
         if mishap.status is not None:
             return Response(mishap.status, b"trouble on request\n", delay=mishap.delay)
         response = self.respond(method, path, query, body, idempotency_key, headers)
-        if mishap != NO_MISHAP:
-            dropped = mishap.is_reply_dropped
-            response = attrs.evolve(response, delay=mishap.delay, is_dropped=dropped)
-        return response
+        dropped = mishap.is_reply_dropped
+        return attrs.evolve(response, delay=mishap.delay, is_dropped=dropped)
 
     def respond(
         self,

@@ -236,6 +236,8 @@ class Endpoints:
         :raises HTTPRefusedError: The app is over its quota.
         """
         usage, now = call.state.usage, call.request.now
+        if not usage.is_limited:
+            return
         problem = usage.problem_today(now)
         if problem is not None:
             raise HTTPRefusedError(Refusal.OVER_QUOTA, problem)
@@ -322,9 +324,11 @@ def below(prefix: AnyStr, path: AnyStr) -> AnyStr:
 
     :param prefix: Empty, or a path that begins with a slash and does not end with one.
     """
+    if not prefix:
+        return path
     rest = path[len(prefix) :]
     slash = path[:1]
-    if not prefix or not path.startswith(prefix) or rest[:1] not in (slash, rest[:0]):
+    if not path.startswith(prefix) or rest[:1] not in (slash, rest[:0]):
         return path
     return rest or slash
 

@@ -22,11 +22,13 @@ class Usage:
 
     :param limits: The limits of the app.  Without a limit nothing is counted.
     :param epoch: What to add to the hub's time for the seconds since the epoch.
+    :ivar is_limited: Whether anything is counted.
     """
 
     def __init__(self, limits: Limits, epoch: float) -> None:
         self._per_day = limits.messages_per_day
         self._per_second = limits.messages_per_second
+        self.is_limited = self._per_day is not None or self._per_second is not None
         self._epoch = epoch
         self._day = 0
         self._today = 0

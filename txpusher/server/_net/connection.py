@@ -26,29 +26,34 @@ from txpusher.server._core.refusals import Refusal
 
 
 class State(Enum):
-    """The states of a connection; the value says what the connection does in each."""
+    """
+    The states of a connection; the value says what the connection does in each.
 
-    CONNECTED = "nothing has come in yet"
-    READING_REQUEST = "a request is coming in"
-    ANSWERING = "the server works on a request that has come in whole"
-    WAITING_FOR_ROOM = "an answer is ready, and the client has not read the last one"
-    KEEP_ALIVE = "every request is answered, and another may come"
-    WEBSOCKET = "the connection carries WebSocket frames"
-    PARTING = "the server has sent its close frame, and waits for the client's"
-    CLOSING = "the last answer is written, and whatever comes in is dropped"
+    :ivar timeout: Seconds after which the state ends, None for never.
+    """
+
+    CONNECTED = ("nothing has come in yet", limits.READING_REQUEST)
+    READING_REQUEST = ("a request is coming in", limits.READING_REQUEST)
+    ANSWERING = ("the server works on a request that has come in whole", None)
+    WAITING_FOR_ROOM = (
+        "an answer is ready, and the client has not read the last one",
+        limits.KEEP_ALIVE,
+    )
+    KEEP_ALIVE = ("every request is answered, and another may come", limits.KEEP_ALIVE)
+    WEBSOCKET = ("the connection carries WebSocket frames", None)
+    PARTING = (
+        "the server has sent its close frame, and waits for the client's",
+        limits.CLOSING,
+    )
+    CLOSING = (
+        "the last answer is written, and whatever comes in is dropped",
+        limits.CLOSING,
+    )
+
+    def __init__(self, meaning: str, timeout: float | None) -> None:
+        self.timeout = timeout
 
 
-#: Seconds after which each state ends, None for never.
-TIMEOUTS: dict[State, float | None] = {
-    State.CONNECTED: limits.READING_REQUEST,
-    State.READING_REQUEST: limits.READING_REQUEST,
-    State.ANSWERING: None,
-    State.WAITING_FOR_ROOM: limits.KEEP_ALIVE,
-    State.KEEP_ALIVE: limits.KEEP_ALIVE,
-    State.WEBSOCKET: None,
-    State.PARTING: limits.CLOSING,
-    State.CLOSING: limits.CLOSING,
-}
 #: The first byte of TLS (RFC 8446, section 5.1), with which no request of HTTP begins.
 _TLS_HANDSHAKE = b"\x16"
 _NO_TLS = (
@@ -129,7 +134,7 @@ class HTTPConnection:
 
     def _enter(self, state: State) -> None:
         self.state = state
-        timeout = TIMEOUTS[state]
+        timeout = state.timeout
         self.deadline = None if timeout is None else self._site.seconds() + timeout
 
     def makeConnection(self, transport: ITransport) -> None:

@@ -35,6 +35,8 @@ class RequestState(Enum):
     FINISHED = "the answer is complete, and may wait for room in the connection"
 
 
+#: What stands behind the status in a reply.
+_PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _ORIGIN = re.compile(rb"http://[^/?]*/?", re.IGNORECASE).match
 
 
@@ -302,7 +304,7 @@ class ChannelsResource(Resource):
         # Clients may offer HTTP/2 or TLS in the same header, which a server may ignore:
         # Java's clients offer HTTP/2 with every request.
         offers = request.requestHeaders.getRawHeaders(b"upgrade") or []
-        if any(b"websocket" in offer.lower() for offer in offers):
+        if offers and any(b"websocket" in offer.lower() for offer in offers):
             return self._websocket.render(request)  # type: ignore[no-any-return]
         try:
             path, _, query = request.uri.decode("ascii").partition("?")
@@ -325,8 +327,7 @@ class ChannelsResource(Resource):
             lambda: shown_headers(request),
         )
         # Twisted has no phrase for 426.
-        phrase = HTTPStatus(response.status).phrase
-        request.setResponseCode(response.status, phrase.encode("ascii"))
+        request.setResponseCode(response.status, _PHRASES[response.status])
         request.setHeader(b"content-type", response.content_type)
         for name, value in response.headers.items():
             request.setHeader(name, value)
