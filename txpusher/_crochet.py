@@ -74,7 +74,7 @@ def import_crochet() -> Any:
         # fork, in another thread; and what was made before a fork, Python 3.13 never starts.
         watchdog = shutdown.Watchdog(threading.main_thread(), shutdown._registry.run)  # noqa: SLF001
         watchdog.daemon = False
-        shutdown._watchdog = package.setup.__self__._watchdog_thread = watchdog  # noqa: SLF001
+        shutdown._watchdog = package.no_setup.__self__._watchdog_thread = watchdog  # noqa: SLF001
     return package
 
 
