@@ -26,7 +26,7 @@ from txpusher._publication import (
     Publication,
     Published,
 )
-from txpusher._reactor_call import Call, has_stopped
+from txpusher._reactor_call import Call, may_run
 from txpusher._reactor_thread import reactor_thread, wait_for, wait_for_query
 from txpusher._request import unreadable_argument
 from txpusher._text import short_repr, with_type
@@ -83,12 +83,11 @@ class Submission(Future[Reply]):
         super().add_done_callback(fn)
 
     def __del__(self) -> None:
-        # What the end of the program loses is counted in a line of its own.
-        if self._asked or not self.done() or sys.is_finalizing() or has_stopped():
+        error = super().exception() if self.done() and not self._asked else None
+        if error is None or sys.is_finalizing() or not may_run():
+            # What the end of the program loses is counted in a line of its own.
             return
-        error = super().exception()
-        if error is not None:
-            log_quietly(self._channel, error)
+        log_quietly(self._channel, error)
 
 
 class BlockingBatchPublisher:

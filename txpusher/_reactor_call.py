@@ -31,6 +31,11 @@ def running_reactor() -> Any:
     return reactor if reactor is not None and getattr(reactor, "running", False) else None
 
 
+def may_run() -> bool:
+    """Tell, at a glance, whether the reactor runs or has not begun to."""
+    return threadable.ioThread is None or running_reactor() is not None
+
+
 def has_stopped() -> bool:
     """Tell whether the reactor has run, and runs no more."""
     if threadable.ioThread is None:

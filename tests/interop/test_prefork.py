@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import sleep
@@ -111,9 +112,21 @@ def lost(server: Server, requests: int) -> set[str]:
     return expected - {event["data"] for event in events}
 
 
-async def serve_and_stop(process: Process, port: int, channels: Server, *, wait: float) -> None:
-    """Have a server work, end it as a process manager does, and see what has arrived."""
+async def serve_and_stop(
+    process: Process,
+    port: int,
+    channels: Server,
+    *,
+    wait: float,
+    ready: Callable[[str], bool] = lambda output: True,
+) -> None:
+    """
+    Have a server work, end it as a process manager does, and see what has arrived.
+
+    :param ready: Tells, of what the server has printed, whether it can be ended.
+    """
     requests = await deferToThread(ask_until_recycled, port)
+    await until(lambda: ready(process.output), 40)
     await pause(wait)
     process.send_signal(signal.SIGTERM)
     # Workers of gunicorn have thirty seconds to end.
@@ -139,6 +152,12 @@ async def test_workers_of_gunicorn_lose_no_event(
     await serve_and_stop(process, port, channels, wait=0)
 
 
+def workers_have_loaded(output: str) -> bool:
+    """Tell whether every worker that uWSGI has replaced has its program: before, it is deaf."""
+    begun = set(re.findall(r"new pid: ([0-9]+)", output))
+    return begun <= set(re.findall(r"pid: ([0-9]+) \(default app\)", output))
+
+
 @pytest.mark.parametrize("preload", [False, True], ids=["lazy", "preload"])
 @pytest_twisted.ensureDeferred
 async def test_workers_of_uwsgi_lose_no_event(
@@ -155,8 +174,9 @@ async def test_workers_of_uwsgi_lose_no_event(
     options += ["--max-requests", str(RECYCLED_AFTER), "--min-worker-lifetime", "0"]
     options += ["--pyhome", sys.prefix, "--module", "web", "--need-app"]
     process = start(uwsgi, *options, *([] if preload else ["--lazy-apps"]))
+    ready = (lambda output: True) if preload else workers_have_loaded
     # In a worker that is in the middle of a request uWSGI runs nothing at the end.
-    await serve_and_stop(process, port, channels, wait=0.5)
+    await serve_and_stop(process, port, channels, wait=0.5, ready=ready)
 
 
 @pytest_twisted.ensureDeferred

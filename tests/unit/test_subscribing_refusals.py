@@ -271,6 +271,9 @@ class TestSignIn:
         assert of(SignInRefused, actions) == []
         assert refused(actions) == ["private-room"]
 
+    def test_refusal_of_what_nobody_waits_for_is_nothing(self, connected):
+        assert connected.machine.user.turned_down("no") == []
+
     def test_refused_channel_of_the_user_refuses_the_sign_in(self, connected):
         ask_to_sign_in(connected)
         connected.receive(frame("pusher:signin_success", {"user_data": '{"id":"7"}'}))
