@@ -215,8 +215,7 @@ class Running:
         if mishap is NO_MISHAP:
             return self.respond(method, path, query, body, idempotency_key, headers)
         app_id, detail = self._endpoints.app_id_in(path), mishap.in_words()
-        if mishap != NO_MISHAP:
-            self.report(Activity("trouble", app_id, detail=f"{method} {path}: {detail}"))
+        self.report(Activity("trouble", app_id, detail=f"{method} {path}: {detail}"))
         if mishap.status is not None:
             return Response(mishap.status, b"trouble on request\n", delay=mishap.delay)
         response = self.respond(method, path, query, body, idempotency_key, headers)

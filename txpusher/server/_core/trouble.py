@@ -140,7 +140,7 @@ def mishap_of(trouble: Trouble, path: str, chance: Callable[[], float]) -> Misha
         return NO_MISHAP
     if chance() < trouble.error_rate:
         return Mishap(status=trouble.error_status, delay=trouble.delay)
-    return Mishap(
-        is_reply_dropped=chance() < trouble.drop_reply_rate,
-        delay=trouble.delay,
-    )
+    is_reply_dropped = chance() < trouble.drop_reply_rate
+    if not is_reply_dropped and not trouble.delay:
+        return NO_MISHAP
+    return Mishap(is_reply_dropped=is_reply_dropped, delay=trouble.delay)
