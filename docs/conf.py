@@ -74,7 +74,6 @@ ELSEWHERE = {
     "IDelayedCall": "twisted.internet.interfaces.IDelayedCall",
     "IPolicyForHTTPS": "twisted.web.iweb.IPolicyForHTTPS",
     "IRequest": "twisted.web.iweb.IRequest",
-    "<InterfaceClass twisted.web.iweb.IRequest>": "twisted.web.iweb.IRequest",
     "IStreamClientEndpoint": "twisted.internet.interfaces.IStreamClientEndpoint",
     "concurrent.futures._base.Future": "concurrent.futures.Future",
 }
@@ -123,13 +122,21 @@ MADE_BY_THE_PACKAGE = {
 #: How autodoc shows a default of attrs, and an annotation that says nothing.
 OF_ATTRS = re.compile(r"attr_dict\['(\w+)'\]\.default|\bNOTHING\b|: object(?= = )")
 
+#: How autodoc shows an annotation that is an interface.
+INTERFACE = re.compile(r"<InterfaceClass (?:\w+\.)*(\w+)>")
+
 
 def show_signature_as_called(
     app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str, returns: str
 ) -> tuple[str, str] | None:
     """
     Show the defaults of attrs as values, and no signature of what is not to be called.
+
+    An annotation that is an interface is shown by its name.
     """
+    signature = INTERFACE.sub(r"\1", signature) if signature else signature
+    if what == "method":
+        return signature, returns
     if what != "class" or not signature:
         return None
     if name in MADE_BY_THE_PACKAGE or getattr(obj, "_is_protocol", False):

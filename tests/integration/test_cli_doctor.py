@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.threads import deferToThread
 
 from tests.integration.command_server import dead_url, running, url_of
 from tests.integration.conftest import Serve
 from tests.support.certificates import Authority
-from tests.support.command_line import Done, run, run_aside, run_on_terminal
+from tests.support.command_line import Command, Done, run, run_aside, run_on_terminal
 from tests.support.credentials import KEY, SECRET
 from tests.support.misbehaving import Peer, answering, close_at_once, never_answer, relay, reply
+from tests.support.waiting import until
 from txpusher.testing import BlockingRunningServer
 
 __all__ = ["dead_url", "running"]
@@ -136,6 +139,20 @@ async def test_silent_server_is_found(serve: Serve) -> None:
     done = await run_aside("doctor", "--timeout", "0.3", url=url_of(serve(never_answer).port))
     assert done.code == 4
     assert first_failure(done)["detail"] == "no answer within 0.3 seconds"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest_twisted.ensureDeferred
+async def test_interrupt_is_no_finding(serve: Serve, number: signal.Signals) -> None:
+    server = serve(never_answer)
+    command = Command("doctor", "--json", url=url_of(server.port))
+    try:
+        await until(lambda: server.requests)
+        done = await deferToThread(command.end, number)
+    finally:
+        command.kill()
+    assert (done.code, done.err) == (130, "txpusher: interrupted\n")
+    assert [one["ok"] for one in done.objects] == [True, True, None, None]
 
 
 @pytest_twisted.ensureDeferred

@@ -89,10 +89,10 @@ NAMING = frozenset(
     }
 )
 #: Functions of COMPUTING, and built-in ones, that do I/O or read a clock all the same.
-IMPURE_CALLS = frozenset({"open", "print", "input", "breakpoint"})
+IMPURE_CALLS = frozenset({"open", "print", "input", "breakpoint", "email.utils.make_msgid"})
 CLOCK_METHODS = frozenset({"now", "utcnow", "today"})
-#: Functions of ``email.utils`` that read the clock when they are called without a time.
-CLOCK_WITHOUT_ARGUMENT = frozenset({"formatdate", "localtime"})
+#: Functions that read the clock unless they are given a time: that is their first argument.
+CLOCK_WITHOUT_ARGUMENT = {"formatdate": "timeval", "localtime": "dt"}
 
 # fmt: off
 CONNECTING = frozenset({
@@ -100,7 +100,9 @@ CONNECTING = frozenset({
     "ftplib", "smtplib", "OpenSSL", "treq", "requests", "aiohttp", "httpx",
     "twisted.names", "twisted.internet.ssl", "twisted.internet.tcp",
     "twisted.internet.udp", "twisted.internet.unix", "twisted.internet.endpoints",
-    "twisted.web.client", "twisted.web.websocket", "twisted.web._newclient", "wsproto"
+    "twisted.web.client", "twisted.web.websocket", "twisted.web._newclient", "wsproto",
+    "twisted.application.internet.ClientService", "twisted.application.internet.SSLClient",
+    "twisted.application.internet.TCPClient", "twisted.application.internet.UNIXClient"
 })
 # fmt: on
 CONNECT_METHODS = frozenset(
@@ -110,6 +112,9 @@ LISTEN_METHODS = frozenset(
     {"listenTCP", "listenSSL", "listenUNIX", "listenUDP", "adoptStreamPort"}
 )
 ENDPOINTS = "twisted.internet.endpoints"
+#: Services that connect and services that listen: the module is neither's alone.
+SERVICES = "twisted.application.internet"
+STRPORTS = "twisted.application.strports"
 
 #: Private by their spelling, public by their documentation.
 # fmt: off
@@ -269,6 +274,23 @@ def target(modules: Modules, imported: Import) -> str | None:
     return name or None
 
 
+def _spelled_out(module: Module) -> Callable[[ast.expr], str]:
+    """Make what tells an expression's dotted name, whatever its module calls the imported."""
+    names: dict[str, str] = {}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            within = f"{node.module}."
+            names |= {alias.asname or alias.name: within + alias.name for alias in node.names}
+
+    def spelled_out(node: ast.expr) -> str:
+        first, dot, rest = ast.unparse(node).partition(".")
+        return names.get(first, first) + dot + rest
+
+    return spelled_out
+
+
 def _breach(module: Module, at: ast.AST | Import, what: str) -> Breach:
     return Breach(module.path, getattr(at, "lineno", getattr(at, "line", 0)), what)
 
@@ -296,26 +318,31 @@ def pure_modules_compute(modules: Modules) -> Iterator[Breach]:
 
 
 def _impure_calls(module: Module) -> Iterator[Breach]:
+    spelled_out = _spelled_out(module)
     for node in ast.walk(module.tree):
-        if not isinstance(node, ast.Call):
-            continue
-        called = ast.unparse(node.func)
-        name = called.rpartition(".")[2]
-        dates = ("date", "datetime")
-        reads_clock = (
-            name in CLOCK_METHODS
-            and called.split(".")[-2:-1]
-            and called.split(".")[-2] in dates
-        ) or (name in CLOCK_WITHOUT_ARGUMENT and not node.args and not node.keywords)
-        if called in IMPURE_CALLS or reads_clock:
-            yield _breach(module, node, f"calls {called}()")
+        if isinstance(node, ast.Call):
+            called = spelled_out(node.func)
+            if called in IMPURE_CALLS or _reads_clock(called, node):
+                yield _breach(module, node, f"calls {called}()")
+
+
+def _reads_clock(called: str, node: ast.Call) -> bool:
+    of, name = ["", *called.split(".")][-2:]
+    if name in CLOCK_METHODS:
+        return of in ("date", "datetime")
+    if name not in CLOCK_WITHOUT_ARGUMENT:
+        return False
+    keyword = CLOCK_WITHOUT_ARGUMENT[name]
+    times = [*node.args[:1], *(given.value for given in node.keywords if given.arg == keyword)]
+    return all(isinstance(time, ast.Constant) and time.value is None for time in times)
 
 
 def _uses_of_os(module: Module) -> Iterator[Breach]:
     # ``os`` may be imported for the environment, and that by one module.
     allowed = {"environ", "getenv"} if module.path == "txpusher/_urls.py" else set()
+    spelled_out = _spelled_out(module)
     for node in ast.walk(module.tree):
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "os":
+        if isinstance(node, ast.Attribute) and spelled_out(node.value) == "os":
             used = [node.attr]
         elif isinstance(node, ast.ImportFrom) and node.module in ("os", "os.path"):
             used = [alias.name for alias in node.names]
@@ -343,7 +370,8 @@ def roads_alone_connect(modules: Modules) -> Iterator[Breach]:
         if module.is_in(ROADS):
             continue
         for imported in imports(module):
-            if imported.when == "types" or not imported.is_of(CONNECTING):
+            connects = imported.is_of(CONNECTING) or imported.name == SERVICES
+            if imported.when == "types" or not connects:
                 continue
             if not (_is_of_listening(imported.name) and module.is_in(LISTENERS)):
                 yield _breach(module, imported, f"imports {imported.name}")
@@ -366,7 +394,13 @@ def listeners_alone_listen(modules: Modules) -> Iterator[Breach]:
 def _is_of_listening(name: str) -> bool:
     within, _, last = name.rpartition(".")
     of_endpoints = "ServerEndpoint" in last or last == "serverFromString"
-    return (within == ENDPOINTS and of_endpoints) or name in ("socketserver", "http.server")
+    return (
+        (within == ENDPOINTS and of_endpoints)
+        or (within == SERVICES and "Server" in last)
+        or name in (SERVICES, "socketserver", "http.server")
+        or within == STRPORTS
+        or name == STRPORTS
+    )
 
 
 def _method_calls(
@@ -476,8 +510,14 @@ class _PrivateReads(ast.NodeVisitor):
         if called in BY_NAME and len(node.args) > 1 and node.args[1] in named:
             self._read(node, node.args[0], str(named[0].value))
         elif called in ("attrgetter", "methodcaller"):
-            for name in named:
-                self._read(node, ast.Name("another"), str(name.value))
+            for path in named:
+                for name in str(path.value).split("."):
+                    self._read(node, ast.Name("another"), name)
+        self.generic_visit(node)
+
+    def visit_MatchClass(self, node: ast.MatchClass) -> None:
+        for name in node.kwd_attrs:
+            self._read(node, ast.Name("another"), name)
         self.generic_visit(node)
 
 

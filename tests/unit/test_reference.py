@@ -48,6 +48,8 @@ pytest.importorskip("scrapy")
 pytest.importorskip("wsproto")
 
 from txpusher import server, service
+from txpusher.server._console.feed import Entry
+from txpusher.server._core.outputs import Activity
 from txpusher.server._core.refusals import Means, Refusal
 
 REFERENCE = DOCS / "reference"
@@ -305,6 +307,12 @@ def test_page_has_every_figure_of_a_crawl():
     figures = {f"pusher/{one or other}" for one, other in counted}
     told = {name for name, _ in rows(section(page("reference/publishing"), "Scrapy"))}
     assert {name.replace("{kind}", "CLASS") for name in figures} == told
+
+
+def test_page_has_every_field_of_the_entries_of_the_console():
+    told = literals(section(page("howto/local-server"), "What it has seen, as JSON"))
+    fields = set(Entry(1, 0.0, Activity("event", "1")).fields())
+    assert fields - told == set()
 
 
 def test_page_has_every_message_that_handlers_are_told():

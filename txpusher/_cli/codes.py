@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.unit.test_cli_codes -*-
+# -*- test-case-name: tests.unit.test_cli -*-
 """
 Exit codes, and errors in one line with what to do about them.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.unit.test_cli_output -*-
+# -*- test-case-name: tests.unit.test_cli -*-
 """
 What commands print: tables and colours for people, a JSON object in each line for programs.
 

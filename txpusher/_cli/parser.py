@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.unit.test_cli_parser -*-
+# -*- test-case-name: tests.unit.test_cli -*-
 """
 The argument parser of the commands, and the options that many of them have.
 """

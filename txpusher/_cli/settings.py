@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.unit.test_cli_settings -*-
+# -*- test-case-name: tests.unit.test_cli -*-
 """
 Where commands take an app's settings from: the environment or a file, so that no secret has
 to stand among the arguments, which every user of the machine can read.

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.integration.test_probe -*-
+# -*- test-case-name: tests.integration.test_cli_doctor -*-
 """
 The way to a server, step by step, for whoever wants to know where it ends.
 
@@ -14,8 +14,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IHandshakeListener, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -105,6 +106,7 @@ class Probe:
     The way to a server.
 
     Every method raises an HTTPError that says what is in the way, within ``connect_timeout``.
+    Cancelled, it raises what Twisted does.
 
     :param config: Names the server, the proxy and TLS.
     """
@@ -210,7 +212,7 @@ class Probe:
 
         try:
             return await waiting.addTimeout(timeout, self._reactor, late)
-        except PusherError:
+        except (PusherError, CancelledError, ConnectingCancelledError):
             raise
         except Exception as error:
             raise _error_of(error) from error
