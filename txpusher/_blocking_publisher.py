@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -267,25 +268,23 @@ class BlockingBatchPublisher:
 
         :return: Why they cannot be read to the end, or None.
         """
-        place = 0
-        try:
-            iterator = iter(events)
-            while True:
+        iterator: Iterator[Given] | None = None
+        for place in count():
+            try:
+                iterator = iter(events) if iterator is None else iterator
                 given = next(iterator)
-                if not self._put(self._encoded(given), pipe, call, progress):
-                    return None
-                place += 1
-        except StopIteration:
-            return None
-        except PusherError:
-            raise
-        except Exception as error:
-            unreadable = InvalidRequestError(
-                f"events[{place}] could not be read: "
-                f"{type(error).__name__}: {short_repr(str(error), 200)}"
-            )
-            unreadable.__cause__ = error
-            return unreadable
+            except StopIteration:
+                return None
+            except Exception as error:
+                unreadable = InvalidRequestError(
+                    f"events[{place}] could not be read: "
+                    f"{type(error).__name__}: {short_repr(str(error), 200)}"
+                )
+                unreadable.__cause__ = error
+                return unreadable
+            if not self._put(self._encoded(given), pipe, call, progress):
+                return None
+        return None
 
     def _encoded(self, given: Given) -> Encoded:
         try:

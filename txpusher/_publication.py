@@ -101,6 +101,9 @@ class _PublishedEvent(SentEvent):
         else:
             # The frames of its request would be kept as long as the failures are.
             bare = cast(Exception, error.with_traceback(None))
+            reason = getattr(error, "original_error", None)
+            if isinstance(reason, BaseException):
+                reason.__traceback__ = None
             publication.failed.append((self.place, self.given, bare))
 
 
@@ -180,7 +183,12 @@ class Publication:
 
     async def _read_and_settle(self, reading: Coroutine[Deferred[Any], Any, None]) -> Published:
         problem: PusherError | None = None
-        self._seconds = self._sender.reactor.seconds
+        try:
+            self._seconds = self._sender.reactor.seconds
+        except Exception:
+            # There is no reactor: nothing has been read.
+            reading.close()
+            raise
         now = self._seconds()
         self._next_report, self._end_of_turn = now + PROGRESS_INTERVAL, now + READING_TIME
         self._sender.listen(self._look)

@@ -60,7 +60,8 @@ class ReactorThread:
     """The way to the one reactor of this process, for every other thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # A signal handler of the program may make a call in the middle of another one.
+        self._lock = threading.RLock()
         self._state = ReactorState.UNUSED
         self._reactor: Any = None
         self._set_up_error: ConfigurationError | None = None
@@ -76,7 +77,7 @@ class ReactorThread:
         self._ran_at_fork = running_reactor() is not None or crochet_runs_reactor()
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if self._ran_at_fork:
             self._state = ReactorState.FORKED
 

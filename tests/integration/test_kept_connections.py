@@ -15,7 +15,7 @@ from tests.support.asserting import error_of
 from tests.support.blocking_server import BlockingServer
 from tests.support.misbehaving import OK, answering, in_turn, relay, reply
 from tests.support.waiting import until, within
-from txpusher import BlockingPusher, ClosedError, HTTPError, RetryPolicy
+from txpusher import BlockingPusher, ClosedError, HTTPError, RetryPolicy, ServerError
 
 NEVER = RetryPolicy(max_retries=0)
 
@@ -211,25 +211,41 @@ async def test_new_connection_that_ends_before_a_byte_left_is_retried(serve, con
     assert pusher.stats.retried == 1
 
 
-@pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\n\r\n{}"], ids=["whole", "endless"])
-@pytest_twisted.ensureDeferred
-async def test_success_that_comes_before_the_request_has_left_is_none(connect, answer):
+@contextlib.contextmanager
+def answering_too_early(connect, answer):
+    """A client whose server answers before the request has left, and the server's sockets."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listening:
         peers = []
 
         def clock():
-            # The request is signed, and has not been written.
-            peers.append(listening.accept()[0])
-            peers[-1].sendall(answer)
+            # The first time, the request is signed, and has not been written.
+            if not peers:
+                peers.append(listening.accept()[0])
+                peers[-1].sendall(answer)
             return time.time()
 
-        pusher = connect(port=listening.getsockname()[1], clock=clock, retry=NEVER)
+        yield connect(port=listening.getsockname()[1], clock=clock, retry=NEVER), peers
+        for peer in peers:
+            peer.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_failure_that_comes_before_the_request_has_left_is_safe_to_repeat(connect):
+    with answering_too_early(connect, reply(503)) as (pusher, _):
+        error = await error_of(pusher.trigger("c", "e", "d"), ServerError)
+        assert error.maybe_delivered is False
+
+
+@pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\n\r\n{}"], ids=["whole", "endless"])
+@pytest_twisted.ensureDeferred
+async def test_success_that_comes_before_the_request_has_left_is_none(connect, answer):
+    with answering_too_early(connect, answer) as (pusher, peers):
         error = await error_of(pusher.trigger("c", "e", "d"), HTTPError)
         assert str(error) == "POST /apps/3/events: a reply came before the request had left"
         assert (error.maybe_delivered, error.transient) == (False, True)
         await until(lambda: not pusher.stats.open_connections)
         [peer] = peers
-        with contextlib.closing(peer), contextlib.suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             assert peer.recv(1) == b""
 
 

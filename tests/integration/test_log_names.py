@@ -7,7 +7,7 @@ import pytest_twisted
 from twisted.internet.defer import gatherResults
 from twisted.logger import LogLevel
 
-from tests.support.misbehaving import OK, answering, reply
+from tests.support.misbehaving import OK, answering, never_answer, reply
 from tests.support.programs import Program
 from tests.support.waiting import within
 from txpusher import BatchPublisher, RetryPolicy
@@ -66,3 +66,35 @@ async def test_client_that_fares_well_in_the_end_logs_at_debug_alone(
     assert {event["log_level"] for event in events} == {LogLevel.debug}
     assert {event["log_namespace"] for event in events} == {"txpusher"}
     assert pusher.stats.retried == 1
+
+
+@pytest_twisted.ensureDeferred
+async def test_interim_replies_write_no_line(serve, connect, log):
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    pusher = connect(serve(answering(interim + OK)))
+    before = len(log.events)
+    await within(pusher.trigger("c", "e", "d"))
+    await within(pusher.close())
+    events = log.events[before:]
+    assert {(event["log_namespace"], event["log_level"]) for event in events} == {
+        ("txpusher", LogLevel.debug)
+    }
+
+
+@pytest_twisted.ensureDeferred
+async def test_operations_of_daemon_threads_are_told_at_the_end_of_the_program(serve):
+    server = serve(never_answer)
+    program = Program(
+        """
+        import logging, time
+        form = "%(name)s %(message)s"
+        logging.basicConfig(level=logging.ERROR, format=form, stream=sys.stdout)
+        blocking = client()
+        threading.Thread(target=attempt, args=(trigger, blocking), daemon=True).start()
+        while not blocking.stats.in_flight:
+            time.sleep(0.01)
+        """,
+        server.port,
+    )
+    said = (await within(program.end(), 40)).said()
+    assert said == ["txpusher 1 operations were unsettled when the reactor stopped"]

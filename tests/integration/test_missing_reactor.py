@@ -43,6 +43,7 @@ CLIENTS = {
     "blocking": "caught(blocking.trigger, 'a', 'e', {})",
     "a wrapped pusher": "caught(BlockingPusher.wrap(pusher).trigger, 'a', 'e', {})",
     "batches": "told(BatchPublisher(pusher).trigger('a', 'e', {}))",
+    "many events": "told(BatchPublisher(pusher).publish([txpusher.Event('a', 'e', {})]))",
     "batches that linger": "told(BatchPublisher(pusher, linger=1.0).trigger('a', 'e', {}))",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -140,6 +141,11 @@ def test_runner_of_twisted_serves_until_it_is_told_to_stop(
         while f"unix:{path}" not in process.output and process.exit_code is None:
             assert time.monotonic() < deadline, process.output
             time.sleep(0.05)
+        # twistd listens before its reactor takes signals; whoever answers takes them.
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            connection.sendall(b"GET /up HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
         process.terminate()
         out = process.output
     finally:

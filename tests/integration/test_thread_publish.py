@@ -21,6 +21,7 @@ from txpusher import (
     ClosedError,
     Event,
     InvalidRequestError,
+    NotFoundError,
     Published,
 )
 
@@ -201,6 +202,23 @@ class TestRefused:
         assert len(names(server)) == 30
 
     @pytest_twisted.ensureDeferred
+    async def test_iterable_that_asks_the_server_in_vain_loses_no_event(
+        self, serve: Any, publishing: Any
+    ) -> None:
+        server = serve(answering(OK))
+        publisher = publishing(server)
+        not_there = NotFoundError("GET /apps/3/channels/c: status 404")
+
+        def given() -> Any:
+            yield from events(30)
+            raise not_there
+
+        error = await error_of(deferToThread(publisher.publish, given()), InvalidRequestError)
+        assert str(error).startswith("events[30] could not be read: NotFoundError: ")
+        assert error.__cause__ is not_there
+        assert len(names(server)) == 30
+
+    @pytest_twisted.ensureDeferred
     async def test_closed_publisher_reads_no_further(self, serve: Any, publishing: Any) -> None:
         publisher = publishing(serve(answering(OK)))
         read = []
@@ -244,3 +262,28 @@ async def test_ctrl_c_ends_publish_and_the_program(serve: Any) -> None:
     assert ended.code == 0
     count = len(json.loads(server.bodies[0])["batch"])
     assert ended.output == f"interrupted {count}\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_signal_handler_may_submit_while_another_event_is_submitted(serve: Any) -> None:
+    server = serve(answering(OK))
+    program = Program(
+        """
+        import signal
+        from twisted.internet import reactor
+        publisher = BlockingBatchPublisher(client())
+        publisher.submit("c", "first", "d").result()
+        call_from_thread = reactor.callFromThread
+        signal.signal(signal.SIGUSR1, lambda *_: publisher.submit("c", "handler", "d"))
+        def interrupted(*arguments):
+            reactor.callFromThread = call_from_thread
+            signal.raise_signal(signal.SIGUSR1)
+            call_from_thread(*arguments)
+        reactor.callFromThread = interrupted
+        publisher.submit("c", "last", "d")
+        say(publisher.flush())
+        """,
+        server.port,
+    )
+    assert (await program.end()).said() == ["0"]
+    assert sorted(names(server)) == ["first", "handler", "last"]

@@ -151,7 +151,7 @@ def left(client: Client, most: int) -> int:
     events = 0
     while client.post("/events", {**EVENT, "channels": ["nobody"]}).status == 200:
         events += 1
-    assert events <= most
+        assert events <= most
     return events
 
 

@@ -36,6 +36,9 @@ MAX_HEAD_BYTES = 2**16
 #: The most bytes that a connection hands over at once.
 _READ_BYTES = 2**16
 
+#: The most bytes that come in before the head of the reply must have ended.
+MOST_BEFORE_BODY = MAX_HEAD_BYTES + _READ_BYTES
+
 #: The first bytes of a TLS alert, which is the answer of a TLS port to plain HTTP.
 _TLS_ALERT = b"\x15\x03"
 
@@ -117,7 +120,7 @@ class PooledConnection(ProtocolWrapper):
         self._state = ConnectionState.IN_USE
         self._requests += 1
         self._received = 0
-        self.byte_limit = MAX_HEAD_BYTES + _READ_BYTES
+        self.byte_limit = MOST_BEFORE_BODY
         self._went_stale = False
         self._leased_at = self._seconds()
         self._leased_on_the_wall = time.time()

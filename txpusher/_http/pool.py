@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web._newclient import HTTP11ClientProtocol
 
 from txpusher._http.agents import WireRequest
-from txpusher._http.connection import BoundedEndpoint, PooledConnection
+from txpusher._http.connection import MOST_BEFORE_BODY, BoundedEndpoint, PooledConnection
 from txpusher._http.phase import Report
 from txpusher._http.replies import WholeReply, read_plain
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 #: The fewest seconds between two looks at the age of the kept connections.
 _SWEEP_INTERVAL = 0.01
+
+#: For Twisted's parser, which tells of each interim reply: a proxy may send some every time.
+_NO_LOG = Logger(namespace="txpusher", observer=cast(Any, lambda event: None))
 
 
 class _HTTPProtocol(HTTP11ClientProtocol):
@@ -91,6 +95,10 @@ class _HTTPProtocol(HTTP11ClientProtocol):
         self._expected = None
         self._state = "QUIESCENT"
         self._handed_over = super().request(cast(Any, request))
+        parser: Any = self._parser
+        # The connection counts, and says what was too much; the parser would only close.
+        parser.MAX_LENGTH = MOST_BEFORE_BODY
+        parser._log = _NO_LOG  # noqa: SLF001
         self._handed_over.addBoth(self._end_with, answered)
 
     def _end_with(self, result: Any, answered: Deferred[Any]) -> None:

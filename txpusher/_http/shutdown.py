@@ -20,8 +20,9 @@ class ShutdownWatch:
     """
     Tells a client when the reactor begins to stop, and counts at the end what is unsettled.
 
-    The reactor closes all connections before it calls what comes last, so operations in
-    flight fail in between; those failures count as unsettled.  The reactor holds no client: a
+    The reactor closes all connections before it calls what others have asked for, so
+    operations in flight fail in between; those failures count as unsettled.  What comes last
+    is for logs to end, where crochet runs the reactor.  The reactor holds no client: a
     client that nobody uses any more may be collected.
 
     :param unsettled: A method that returns how many operations have not ended.
@@ -35,7 +36,7 @@ class ShutdownWatch:
         self._unsettled: WeakMethod[Callable[[], int]] | None = None
         if IReactorCore.providedBy(reactor):
             self._unsettled = WeakMethod(unsettled, lambda _: self.end())
-            for phase, function in (("before", self._begin), ("after", self._tell)):
+            for phase, function in (("before", self._begin), ("during", self._tell)):
                 trigger = reactor.addSystemEventTrigger(phase, "shutdown", function)
                 self._triggers.append(trigger)
 
