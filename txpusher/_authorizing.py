@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from txpusher._protocol.encryption import is_encrypted, shared_secret
 from txpusher._protocol.names import needs_auth
-from txpusher._protocol.subscribing import redact_signatures
+from txpusher._protocol.redaction import redact_signatures
 from txpusher._text import short_repr
 from txpusher._validators import check_callable
 from txpusher.errors import (
@@ -159,7 +159,7 @@ def _as_refusal(failure: Failure, channel: str | None) -> Failure:
     if not isinstance(error, Exception):
         return failure
     status = getattr(error, "status", None)
-    words = redact_signatures(short_repr(str(error), 200))
+    words = short_repr(redact_signatures(str(error)), 200)
     reason = f"the authorizer failed: {type(error).__name__}: {words}"
     what = "the sign-in" if channel is None else f"the subscription to {channel!r}"
     refusal: PusherError = SubscriptionError(

@@ -21,7 +21,8 @@ from txpusher._authorizing import Authorization
 from txpusher._liveness import Liveness
 from txpusher._protocol import actions
 from txpusher._protocol.actions import Action
-from txpusher._protocol.subscribing import Subscribing, redact_signatures
+from txpusher._protocol.redaction import redact_signatures
+from txpusher._protocol.subscribing import Subscribing
 from txpusher._subscriber_settings import Settings
 
 if TYPE_CHECKING:

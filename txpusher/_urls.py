@@ -230,6 +230,33 @@ def url_settings(url: str, options: Mapping[str, Any], setting: str = "url") -> 
     return {**settings, **options}
 
 
+def check_endpoint_url(setting: str, url: object) -> str:
+    """
+    Return *url* as a plain str where it is http:// or https:// with a host.
+
+    :param setting: The name of the URL, for messages.
+    :raises ConfigurationError: The URL has another form, or a user before the host.  The
+        message quotes the scheme and the host alone.
+    """
+    if not is_str(url):
+        raise ConfigurationError(f"{setting} must be a str, not {type(url).__name__}")
+    parts, _ = _split_url(setting, url)
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https"):
+        # An @ after the host may be that of a user whose password has a slash.
+        shown = parts.netloc and "@" not in f"{parts.path}{parts.query}{parts.fragment}"
+        given = f", not {short_repr(f'{parts.scheme}://{host}')}" if shown else ""
+        raise ConfigurationError(f"{setting} must begin with http:// or https://{given}")
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            f"{setting} must have no user and no password: they can be sent as a header"
+        )
+    if not host:
+        raise ConfigurationError(f"{setting} must name a host")
+    clean_host(f"the host of {setting}", host)
+    return as_plain_str(url).strip()
+
+
 def env_settings(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     Return what :func:`url_settings` reads in the environment variable *name*.

@@ -11,7 +11,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import succeed
 from twisted.web.client import Agent
 
-from tests.support.credentials import KEY, SECRET
+from tests.support.credentials import KEY, MASTER_KEY_BASE64, SECRET
 from tests.support.misbehaving import answering, reply
 from tests.support.waiting import pause, within
 from txpusher import ConfigurationError, Pusher, RetryPolicy, Subscriber, SubscriptionError
@@ -21,6 +21,7 @@ from txpusher.subscriber import HTTPAuthorizer
 from .subscribers import pusher_of
 
 SIGNER = Pusher("3", KEY, SECRET)
+SIGNER_OF_KEYS = Pusher("3", KEY, SECRET, encryption_master_key_base64=MASTER_KEY_BASE64)
 
 
 def plain(channel, socket_id):
@@ -55,13 +56,16 @@ class TestCallables:
         await within(subscriber.connect())
         assert await within(subscriber.sign_in({"session": "7"})) == {"id": "7"}
 
+    @pytest.mark.parametrize("filler", [0, 175])
     @pytest_twisted.ensureDeferred
-    async def test_what_an_authorizer_raises_is_the_reason(self, server, make_subscriber):
+    async def test_what_an_authorizer_raises_is_the_reason(
+        self, server, make_subscriber, filler
+    ):
         class BannedError(Exception):
             status = 403
 
         def authorizer(channel, socket_id):
-            raise BannedError("signature " + "f" * 64)
+            raise BannedError("-" * filler + "0123456789abcdef" * 4)
 
         subscriber = make_subscriber(
             server.port, authorizer=authorizer, user_authorizer=authorizer
@@ -71,7 +75,7 @@ class TestCallables:
             await within(subscriber.subscribe("private-room"))
         assert (caught.value.status, caught.value.channel) == (403, "private-room")
         assert isinstance(caught.value.__cause__, BannedError)
-        assert "ffff" not in str(caught.value)
+        assert "0123" not in str(caught.value)
         with pytest.raises(SubscriptionError, match="BannedError") as caught:
             await within(subscriber.sign_in({"id": "7"}))
         assert caught.value.channel is None
@@ -121,7 +125,9 @@ class TestHTTPAuthorizer:
             (reply(302, "", "Location: http://127.0.0.1:1/"), 302, "empty"),
             (reply(200, "no json"), 200, "not a JSON object"),
             (reply(200, "[]"), 200, "not a JSON object"),
-            (reply(200, "x" * 70_000), None, "over 65536 bytes"),
+            (reply(200, "x" * 70_000), 200, "over 65536 bytes"),
+            (reply(201, "{}"), 201, "must answer with 200"),
+            (reply(403, "you are not authorized"), 403, "you are not authorized"),
             (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", None, "authorizer failed"),
             (b"nonsense", None, "authorizer failed"),
         ],
@@ -139,7 +145,43 @@ class TestHTTPAuthorizer:
         await within(subscriber.connect())
         with pytest.raises(SubscriptionError, match=reason) as caught:
             await within(subscriber.subscribe("private-room"))
-        assert caught.value.status == status
+        assert (caught.value.status, caught.value.channel) == (status, "private-room")
+
+    @pytest.mark.parametrize("status", [201, 302, 403, 500])
+    @pytest_twisted.ensureDeferred
+    async def test_answer_with_a_signature_is_neither_quoted_nor_logged(
+        self, serve, server, make_subscriber, log, status
+    ):
+        secret = SIGNER_OF_KEYS.authenticate("private-encrypted-a", "1.1")
+
+        async def script(peer):
+            await peer.request()
+            peer.send(reply(status, json.dumps(secret)))
+
+        authorizer = HTTPAuthorizer(f"http://127.0.0.1:{serve(script).port}/")
+        subscriber = make_subscriber(server.port, authorizer=authorizer)
+        await within(subscriber.connect())
+        with pytest.raises(SubscriptionError) as caught:
+            await within(subscriber.subscribe("private-encrypted-a"))
+        for text in (str(caught.value), caught.value.reason, log.text):
+            assert secret["shared_secret"] not in text
+            assert secret["auth"].partition(":")[2] not in text
+
+    @pytest.mark.parametrize("place", [150, 175, 190])
+    @pytest_twisted.ensureDeferred
+    async def test_signature_where_the_answer_is_cut_is_replaced(
+        self, serve, server, make_subscriber, place
+    ):
+        async def script(peer):
+            await peer.request()
+            peer.send(reply(403, "-" * place + "0123456789abcdef" * 4))
+
+        authorizer = HTTPAuthorizer(f"http://127.0.0.1:{serve(script).port}/")
+        subscriber = make_subscriber(server.port, authorizer=authorizer)
+        await within(subscriber.connect())
+        with pytest.raises(SubscriptionError) as caught:
+            await within(subscriber.subscribe("private-room"))
+        assert "0123" not in str(caught.value)
 
     @pytest_twisted.ensureDeferred
     async def test_endpoint_that_is_silent_refuses_in_time(
@@ -181,13 +223,45 @@ class TestHTTPAuthorizer:
         )
         assert await within(authorizer("private-room", "1.1")) == {"auth": "key:signature"}
 
-    @pytest.mark.parametrize("url", [None, 7, "", "ftp://a/", "example.com/auth"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            None,
+            7,
+            "",
+            "example.com/auth",
+            "http://",
+            "http:///auth",
+            "https://exa mple/",
+            "https://example.com:99999/",
+            "https://[::1/",
+        ],
+    )
     def test_url_of_no_endpoint_is_refused(self, url):
         with pytest.raises(ConfigurationError, match="url"):
             HTTPAuthorizer(url)
 
+    @pytest.mark.parametrize(
+        ("url", "quoted"),
+        [
+            ("ftp://example.com/auth?token=secret", "ftp://example.com"),
+            ("ftp://secret:secret@example.com/", "ftp://example.com"),
+            ("ftp://secret:12/secret@example.com/", "http://"),
+            ("secret:secret@example.com/auth", "http://"),
+            ("https://secret:secret@example.com/auth", "no user"),
+        ],
+    )
+    def test_refused_url_is_quoted_without_its_secrets(self, url, quoted):
+        with pytest.raises(ConfigurationError, match=quoted) as caught:
+            HTTPAuthorizer(url)
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize("url", ["http://[::1]:8000/auth", "https://b\u00fccher.example/"])
+    def test_url_of_an_endpoint_is_taken(self, url):
+        HTTPAuthorizer(url)
+
     def test_repr_has_the_host_alone(self):
-        authorizer = HTTPAuthorizer("https://user:pa55word@example.com/auth?token=7")
+        authorizer = HTTPAuthorizer("https://example.com/auth?token=7")
         assert repr(authorizer) == "<HTTPAuthorizer example.com>"
 
 

@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from txpusher._protocol.subscribing import redact_signatures
-from txpusher.errors import ConfigurationError, SubscriptionError
+from txpusher._protocol.redaction import may_authorize, redact_signatures
+from txpusher._urls import check_endpoint_url
+from txpusher.errors import SubscriptionError
 
 if TYPE_CHECKING:
     from txpusher._interfaces import AnyHTTPClient
@@ -35,10 +36,11 @@ class HTTPAuthorizer:
 
     It sends the form fields ``socket_id`` and ``channel_name``, of a sign-in ``socket_id``
     alone, and takes the JSON of a 200.  Anything else refuses the subscription: the
-    :class:`~txpusher.SubscriptionError` has the endpoint's status and the beginning of its
-    answer.  Source: "Authorizing users", "User authentication".
+    :class:`~txpusher.SubscriptionError` has the endpoint's status, and the beginning of an
+    answer that holds no signature.  Source: "Authorizing users", "User authentication".
 
-    :param url: The endpoint, such as ``https://example.com/pusher/auth``.
+    :param url: The endpoint, such as ``https://example.com/pusher/auth``, without a user and
+        a password.
     :param headers: Headers to send, for cookies or tokens.
     :param http_client: A treq client.  Without one, each request has a connection of its own,
         which is closed after it.
@@ -51,11 +53,7 @@ class HTTPAuthorizer:
         headers: Mapping[str, str] | None = None,
         http_client: AnyHTTPClient | None = None,
     ) -> None:
-        if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https"):
-            raise ConfigurationError(
-                "url of HTTPAuthorizer must begin with http:// or https://"
-            )
-        self._url = url
+        self._url = check_endpoint_url("url of HTTPAuthorizer", url)
         self._headers = {
             **(headers or {}),
             "Content-Type": "application/x-www-form-urlencoded",
@@ -111,10 +109,13 @@ class HTTPAuthorizer:
         )
         body = _Body()
         response.deliverBody(body)
-        text = (await body.whole).decode("utf-8", "replace")
+        received = await body.whole
+        if len(received) > MAX_ANSWER:
+            reason = f"the endpoint's answer is over {MAX_ANSWER} bytes"
+            raise _refusal(channel, response.code, reason)
+        text = received.decode("utf-8", "replace")
         if response.code != 200:
-            quoted = " ".join(redact_signatures(text[:_QUOTED]).split())
-            raise _refusal(channel, response.code, quoted or "an empty answer")
+            raise _refusal(channel, response.code, _quoted(response.code, text))
         try:
             answer = json.loads(text)
         except (ValueError, RecursionError):
@@ -137,7 +138,7 @@ class _Body(Protocol):
     """
     Reads the body of a response.
 
-    :ivar whole: Fires with all bytes of it.
+    :ivar whole: Fires with all bytes of it, or with the first ones where it is too long.
     """
 
     def __init__(self) -> None:
@@ -155,13 +156,20 @@ class _Body(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.whole.called:
             return
-        if len(self._received) > MAX_ANSWER:
-            error = SubscriptionError(f"the endpoint's answer is over {MAX_ANSWER} bytes")
-            self.whole.errback(error)
-        elif reason.check(ResponseDone, PotentialDataLoss):
+        too_long = len(self._received) > MAX_ANSWER
+        if too_long or reason.check(ResponseDone, PotentialDataLoss):
             self.whole.callback(bytes(self._received))
         else:
             self.whole.errback(reason)
+
+
+def _quoted(status: int, text: str) -> str:
+    """Return the beginning of an answer that is no 200; a signature in it is for nobody."""
+    if 200 <= status < 300:
+        return "the endpoint must answer with 200"
+    if may_authorize(text):
+        return "an answer that may hold a signature, and is not quoted"
+    return " ".join(redact_signatures(text).split())[:_QUOTED] or "an empty answer"
 
 
 def _refusal(channel: str | None, status: int | None, reason: str) -> SubscriptionError:

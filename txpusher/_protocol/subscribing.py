@@ -9,7 +9,6 @@ moment, while the shell still carries out the actions of another call too.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -48,6 +47,7 @@ from txpusher._protocol.incoming import (
 )
 from txpusher._protocol.joining import Stage
 from txpusher._protocol.names import check_socket_id
+from txpusher._protocol.redaction import redact_signatures
 from txpusher._protocol.signing_in import SignIn, watchlist_changes
 from txpusher._protocol.unanswered import Kind, Sent, Unanswered
 from txpusher._text import short_repr
@@ -62,13 +62,7 @@ from txpusher.errors import (
 #: Seconds that a connection must last for its loss to be the first one in a row.
 STABLE_AFTER = 1.0
 
-_SIGNATURE = re.compile(r"[0-9a-fA-F]{32,}")
 _OPENING = (State.CONNECTING, State.UNAVAILABLE)
-
-
-def redact_signatures(text: str) -> str:
-    """Replace what may be a signature in *text*: servers quote the one they refuse."""
-    return _SIGNATURE.sub("[redacted]", text)
 
 
 class Subscribing:
