@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from txpusher._protocol.actions import Joined, Note, Refused, SignInRefused, State
+from txpusher._protocol.actions import Joined, Note, Open, Refused, SignInRefused, State
 from txpusher.errors import APIError, SubscriptionError
 
 from .subscribing_driver import (
@@ -217,6 +217,28 @@ class TestEndOfTheConnection:
         assert [message.event for message in told(actions)] == ["pusher:error"]
         assert refused(actions) == []
         assert states(actions) == [State.FAILED]
+
+    @pytest.mark.parametrize("code", [4009, 4100, 4200])
+    def test_refused_message_before_a_loss_ends_nothing(self, connected, code):
+        ask(connected, "presence-room")
+        connected.receive(error(code))
+        actions = connected.machine.lost(1006, "reset")
+        assert states(actions) == [State.CONNECTING]
+        assert [action.at_least for action in of(Open, actions)] == [0.0]
+
+    def test_error_about_a_channel_before_a_loss_ends_nothing(self, connected):
+        connected.receive(frame("pusher:error", {"code": 4009}, "private-room"))
+        assert states(connected.machine.lost(1006, "reset")) == [State.CONNECTING]
+
+    def test_error_that_refuses_nothing_before_a_loss_ends_the_subscriber(self, connected):
+        connected.receive(error(4009))
+        assert states(connected.machine.lost(1006, "reset")) == [State.FAILED]
+
+    def test_error_before_a_silence_ends_nothing(self, connected):
+        connected.receive(error(4009))
+        connected.machine.quiet()
+        lost = connected.machine.lost(1006, "silent for over 30 s after a ping")
+        assert states(lost) == [State.CONNECTING]
 
     def test_error_before_a_loss_is_forgotten_by_the_next_connection(self, connected):
         ask(connected, "presence-room")

@@ -86,7 +86,7 @@ class Subscribing:
         self.channels = Channels(self.user, tickets, redact, self._unanswered)
         self._failures = 0
         self._established_before = False
-        #: The code of a ``pusher:error`` that was the last message.
+        #: The code of a ``pusher:error`` that was the last message and may announce the end.
         self._announced = 0
         self._inputs: dict[str, Callable[[Message], list[Action]]] = {
             "pusher:connection_established": self._established,
@@ -204,6 +204,8 @@ class Subscribing:
 
     def quiet(self) -> list[Action]:
         """Ask whether the server lives: nothing has come for the activity timeout."""
+        # The server has not ended the connection; if no pong comes, this side does.
+        self._announced = 0
         return self._ping() if self.connected else []
 
     def lost(self, code: int, reason: str, lasted: float = 0.0) -> list[Action]:
@@ -352,7 +354,10 @@ class Subscribing:
     def _answered(self, channel: str | None) -> list[Action]:
         """Take note of an answer; an error that seemed to be the answer is another's."""
         doubt = self._unanswered.answered(channel)
-        return [] if doubt is None else self._claimed(doubt)
+        if doubt is None:
+            return []
+        claimed = self._unanswered.doubted(code_and_text(doubt)[0], doubt)
+        return self._in_doubt() if claimed else self._unclaimed(doubt)
 
     def _error(self, message: Message) -> list[Action]:
         """Find whom a ``pusher:error`` concerns; handlers are told of the rest."""
@@ -367,18 +372,15 @@ class Subscribing:
             if number is not None:
                 error = event_refused(message, self._redact)
                 return [Settled(number, error)] if number else []
-        if 4000 <= code < 4300:
-            self._announced = code
-        return self._claimed(message) if message.channel is None else self._unclaimed(message)
+        if message.channel is not None:
+            return self._unclaimed(message)
+        if not self._unanswered.doubted(code, message):
+            self._announced = code if 4000 <= code < 4300 else 0
+            return self._unclaimed(message)
+        return self._in_doubt()
 
-    def _claimed(self, error: Message) -> list[Action]:
-        """
-        Find the message that an error without a channel refuses, if it is about a message.
-
-        The same error may announce the end of the connection; a pong shows that it does not.
-        """
-        if not self._unanswered.doubted(code_and_text(error)[0], error):
-            return self._unclaimed(error)
+    def _in_doubt(self) -> list[Action]:
+        """Ask for a pong: an error that refuses a message may end the connection as well."""
         return [] if self._unanswered.pong_awaited else self._ping()
 
     def _unclaimed(self, error: Message) -> list[Action]:
