@@ -8,6 +8,8 @@ from typing import Any
 import pytest_twisted
 
 from tests.support.credentials import APP_ID, KEY, MASTER_KEY_BASE64, SECRET
+from tests.support.misbehaving import Peer
+from tests.support.scripted_websocket import WebSocketPeer
 from tests.support.waiting import PATIENCE, until, within
 from txpusher import Pusher, RetryPolicy, Subscriber
 from txpusher.subscriber import Message
@@ -42,6 +44,11 @@ class Told:
         """The data of the messages of one name, once there are so many."""
         await until(lambda: len(self.named(event)) >= count)
         return self.named(event)
+
+
+async def serve_well(peer: Peer) -> None:
+    """Greet, confirm every subscription, answer every ping."""
+    await (await WebSocketPeer.greet(peer, f"1.{peer.number}")).serve()
 
 
 def states_of(subscriber: Subscriber) -> list[tuple[str, str]]:

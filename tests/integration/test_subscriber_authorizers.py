@@ -9,16 +9,24 @@ import pytest
 import pytest_twisted
 from treq.client import HTTPClient
 from twisted.internet.defer import succeed
+from twisted.internet.task import deferLater
 from twisted.web.client import Agent
 
 from tests.support.credentials import KEY, MASTER_KEY_BASE64, SECRET
 from tests.support.misbehaving import answering, reply
 from tests.support.waiting import pause, within
-from txpusher import ConfigurationError, Pusher, RetryPolicy, Subscriber, SubscriptionError
+from txpusher import (
+    ConfigurationError,
+    InvalidRequestError,
+    Pusher,
+    RetryPolicy,
+    Subscriber,
+    SubscriptionError,
+)
 from txpusher._http import authorizer as http_authorizer
 from txpusher.subscriber import HTTPAuthorizer
 
-from .subscribers import pusher_of
+from .subscribers import pusher_of, serve_well
 
 SIGNER = Pusher("3", KEY, SECRET)
 SIGNER_OF_KEYS = Pusher("3", KEY, SECRET, encryption_master_key_base64=MASTER_KEY_BASE64)
@@ -79,6 +87,35 @@ class TestCallables:
         with pytest.raises(SubscriptionError, match="BannedError") as caught:
             await within(subscriber.sign_in({"id": "7"}))
         assert caught.value.channel is None
+
+    @pytest.mark.parametrize("wait", [False, True])
+    @pytest_twisted.ensureDeferred
+    async def test_answer_that_utf8_cannot_express_refuses_and_leaves_the_connection(
+        self, serve, make_subscriber, wait
+    ):
+        def authorizer(channel, socket_id):
+            answer = {"auth": "\ud800" if channel == "private-bad" else "key:signature"}
+            return deferLater(reactor, 0, lambda: answer) if wait else answer
+
+        def user_authorizer(socket_id, user_data):
+            return {"auth": "\ud800", "user_data": "{}"}
+
+        from twisted.internet import reactor
+
+        server = serve(serve_well)
+        subscriber = make_subscriber(
+            server.port, authorizer=authorizer, user_authorizer=user_authorizer
+        )
+        await within(subscriber.connect())
+        with pytest.raises(SubscriptionError, match="surrogate"):
+            await within(subscriber.subscribe("private-bad"))
+        with pytest.raises(SubscriptionError, match="surrogate"):
+            await within(subscriber.sign_in({"id": "7"}))
+        room = await within(subscriber.subscribe("private-room"))
+        with pytest.raises(InvalidRequestError):
+            await within(room.trigger("client-e", "\ud800"))
+        await within(room.trigger("client-e", 1))
+        assert server.connections == 1
 
     @pytest.mark.parametrize("name", ["authorizer", "user_authorizer"])
     def test_authorizer_that_cannot_be_called_is_refused(self, name):

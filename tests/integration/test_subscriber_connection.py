@@ -34,12 +34,7 @@ from txpusher import (
 )
 from txpusher._http import websocket
 
-from .subscribers import Told, pusher_of, states_of
-
-
-async def serve_well(peer):
-    """Greet, confirm every subscription, answer every ping."""
-    await (await WebSocketPeer.greet(peer, f"1.{peer.number}")).serve()
+from .subscribers import Told, pusher_of, serve_well, states_of
 
 
 def closing(code, reason=""):

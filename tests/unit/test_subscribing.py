@@ -35,6 +35,7 @@ from .subscribing_driver import (
     greeting,
     of,
     outcomes,
+    present,
     sent,
     states,
     succeeded,
@@ -255,6 +256,57 @@ class TestMessages:
         [message] = told(driver.receive(frame("e", deep, "room")))
         assert message.data == message.raw_data == deep
 
+    @pytest.mark.parametrize("number", ["1e400", "-1e400"])
+    def test_event_with_a_number_out_of_range_is_told(self, driver, number):
+        driver.connect("room")
+        data = f'{{"x":{number}}}'
+        infinite = {"x": float(number)}
+        unwrapped = f'{{"event":"e","channel":"room","data":{data}}}'
+        assert told(driver.receive(frame("e", data, "room"), unwrapped)) == [
+            Message("room", "e", infinite, data),
+            Message("room", "e", infinite, None),
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "event"),
+        [
+            ('{"event":"pusher:error","data":{"code":4302,"x":1e400}}', "pusher:error"),
+            (
+                '{"event":"pusher_internal:watchlist_events",'
+                '"data":{"events":[{"name":"online","user_ids":[1e400]}]}}',
+                "online",
+            ),
+            (
+                '{"event":"pusher_internal:member_added","channel":"presence-room",'
+                '"data":"{\\"user_id\\":\\"1\\",\\"user_info\\":1e400}"}',
+                "pusher:member_added",
+            ),
+        ],
+    )
+    def test_message_of_the_server_with_a_number_out_of_range_is_told(
+        self, driver, text, event
+    ):
+        driver.connect()
+        driver.join("presence-room", channel_data='{"user_id":"me"}')
+        [message] = told(driver.receive(text))
+        assert (message.event, message.raw_data) == (event, None)
+
+    @pytest.mark.parametrize("coming_back", [False, True])
+    def test_member_with_a_number_out_of_range_goes(self, driver, coming_back):
+        answer = {"auth": "key:signature", "channel_data": '{"user_id":"me"}'}
+        driver.connect()
+        driver.join("presence-room", **answer)
+        come = '{"user_id":"1","user_info":1e400}'
+        driver.receive(frame("pusher_internal:member_added", come, "presence-room"))
+        if coming_back:
+            [ticket] = tickets(driver.reconnect())
+            driver(driver.machine.authorized(ticket, answer))
+            gone = present("presence-room", {"me": None})
+        else:
+            gone = frame("pusher_internal:member_removed", '{"user_id":"1"}', "presence-room")
+        names = [message.event for message in told(driver.receive(gone))]
+        assert "pusher:member_removed" in names
+
     def test_value_nested_too_deeply_has_no_text(self):
         deep: list = []
         for _ in range(100_000):
@@ -404,10 +456,18 @@ class TestClientEvents:
         failed = outcomes(room.machine.trigger(1, channel, "client-e", 1))
         assert isinstance(failed[1], SubscriptionError)
 
-    @pytest.mark.parametrize("data", [object(), float("nan"), b"x"])
+    @pytest.mark.parametrize(
+        "data", [object(), float("nan"), b"x", "\ud800", {"\udfff": 1}, ["\ud800"]]
+    )
     def test_data_that_is_no_json_is_refused(self, room, data):
         with pytest.raises(InvalidRequestError):
             room.machine.trigger(1, "private-room", "client-e", data)
+        # Nothing was sent that a pong could settle.
+        assert room.receive(frame("pusher:pong")) == []
+
+    def test_name_that_utf8_cannot_express_is_refused(self, room):
+        with pytest.raises(InvalidRequestError, match="surrogate"):
+            room.machine.trigger(1, "private-room", "client-\ud800", 1)
 
 
 class TestSignIn:
@@ -470,14 +530,32 @@ class TestSignIn:
         assert [message.event for message in told(actions)] == ["pusher:signin_error"]
         assert len(tickets(connected.reconnect())) == 1
 
-    @pytest.mark.parametrize("answer", [None, {}, {"auth": "a"}, {"auth": 7, "user_data": ""}])
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            None,
+            {},
+            {"auth": "a"},
+            {"auth": 7, "user_data": ""},
+            {"auth": "\ud800", "user_data": "{}"},
+            {"auth": "a", "user_data": '{"id": "\ud800"}'},
+        ],
+    )
     def test_unusable_answer_refuses_the_sign_in(self, connected, answer):
         [ticket] = tickets(connected.machine.sign_in({"id": "7"}))
         [refused] = connected.machine.authorized(ticket, answer)
         assert isinstance(refused.error, SubscriptionError)
 
     @pytest.mark.parametrize(
-        "data", [None, {}, {"user_data": "text"}, {"user_data": '{"id":7}'}, {"user_data": {}}]
+        "data",
+        [
+            None,
+            {},
+            {"user_data": "text"},
+            {"user_data": '{"id":7}'},
+            {"user_data": {}},
+            {"user_data": {"id": "\ud800"}},
+        ],
     )
     def test_confirmation_without_an_id_refuses_the_sign_in(self, connected, data):
         [ticket] = tickets(connected.machine.sign_in({"id": "7"}))

@@ -140,12 +140,21 @@ class TestRefusal:
 
     @pytest.mark.parametrize(
         "answer",
-        [None, "key:signature", {}, {"auth": 7}, {"auth": "a", "channel_data": {"user_id": 1}}],
+        [
+            None,
+            "key:signature",
+            {},
+            {"auth": 7},
+            {"auth": "a", "channel_data": {"user_id": 1}},
+            {"auth": "signature\ud800"},
+            {"auth": "a", "channel_data": "signature\udfff"},
+        ],
     )
     def test_unusable_answer_refuses_without_quoting_it(self, connected, answer):
         [ticket] = tickets(connected.machine.subscribe("private-room"))
         [refused] = connected.machine.authorized(ticket, answer)
         assert refused.gone
+        assert isinstance(refused.error, SubscriptionError)
         assert "signature" not in str(refused.error)
 
     def test_refusal_of_the_authorizer_is_its_own_error(self, connected):

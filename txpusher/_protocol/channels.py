@@ -30,6 +30,7 @@ from txpusher._protocol.names import is_presence, needs_auth
 from txpusher._protocol.sealed import ChannelKey, MalformedError, WrongKeyError
 from txpusher._protocol.signing_in import SignIn
 from txpusher._protocol.unanswered import Unanswered
+from txpusher._text import utf8
 from txpusher.errors import PusherError, SubscriptionError
 
 #: The reason of a refusal that comes without one.
@@ -165,8 +166,8 @@ class Channels:
         channel.ticket = 0
         return self._not_authorized(channel, error)
 
-    def _as_refusal(self, name: str, error: Exception) -> PusherError:
-        return error if isinstance(error, PusherError) else refusal(name, str(error))
+    def _as_refusal(self, name: str, error: ValueError | PusherError) -> PusherError:
+        return refusal(name, str(error)) if isinstance(error, ValueError) else error
 
     def _not_authorized(self, channel: Channel, error: PusherError) -> list[Action]:
         if channel.stage is Stage.AUTHORIZING:
@@ -331,6 +332,7 @@ def _fields(name: str, answer: object) -> dict[str, str]:
             raise ValueError(
                 f"{field} of the authorizer must be a str, not a {type(value).__name__}"
             )
+        utf8(f"{field} of the authorizer", value)
     return fields  # type: ignore[return-value]  # the loop has checked each value
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import attrs
 
+from txpusher._text import utf8
+
 #: The version of the protocol that subscribers speak.
 PROTOCOL = 7
 
@@ -32,7 +34,9 @@ class Message:
         user, None for a message that belongs to no channel.
     :ivar event: The name of the event.
     :ivar data: The value where the data is JSON, else the text; None without data.
-    :ivar raw_data: The text of the data, decrypted on encrypted channels; None without data.
+    :ivar raw_data: The text of the data, decrypted on encrypted channels.  It is None without
+        data, and where the server has not sent data as text and it is no JSON in Python: a
+        number out of range, such as 1e400, is infinite.
     :ivar user_id: The member who sent a client event on a presence channel, else None.
     """
 
@@ -52,10 +56,14 @@ def decode_data(text: str) -> Any:
 
 
 def encode_again(value: Any) -> str | None:
-    """Return *value*, which came as JSON, as JSON; None where it is nested too deeply."""
+    """
+    Return *value*, which came as JSON, as JSON.
+
+    :return: None where it is nested too deeply, and where a number in it is out of range.
+    """
     try:
         return _encode(value)
-    except RecursionError:
+    except (RecursionError, ValueError):
         return None
 
 
@@ -100,13 +108,16 @@ def write_message(event: str, data: Any, channel: str | None = None) -> str:
     """
     Return the text that sends *event*.
 
-    :raises ValueError: *data* contains NaN or itself.
+    :raises ValueError: *data* contains NaN or itself, or there is a lone surrogate, which no
+        WebSocket message can hold.
     :raises TypeError: *data* is of a type that JSON does not have.
     """
     fields = {"event": event, "data": data}
     if channel is not None:
         fields["channel"] = channel
-    return _encode(fields)
+    text = _encode(fields)
+    utf8("the message", text)
+    return text
 
 
 PING = write_message("pusher:ping", {})

@@ -146,10 +146,13 @@ class SignIn:
             return self.refused(
                 self._error("the user_authorizer must give a mapping with auth and user_data")
             )
+        try:
+            text = write_message("pusher:signin", {"auth": auth, "user_data": user_data})
+        except ValueError as error:
+            return self.refused(self._error(f"the answer of the user_authorizer: {error}"))
         self.step = Step.ASKED
         self._unanswered.add_sign_in()
-        data = {"auth": auth, "user_data": user_data}
-        return [Send(write_message("pusher:signin", data))]
+        return [Send(text)]
 
     def refused(self, error: PusherError) -> list[Action]:
         """Take note that the sign-in was refused."""
@@ -182,10 +185,15 @@ class SignIn:
             return self.refused(
                 self._error("the server confirmed user_data without an id, a non-empty str")
             )
+        channel = f"{USER_CHANNEL_PREFIX}{user_id}"
+        try:
+            entering = write_message("pusher:subscribe", {"channel": channel, "auth": ""})
+        except ValueError as error:
+            return self.refused(self._error(f"the id that the server confirmed: {error}"))
         self.confirmed = cast("dict[str, Any]", user_data)
         self.step = Step.ENTERING
-        self._unanswered.add_subscription(self.channel)
-        return [Send(write_message("pusher:subscribe", {"channel": self.channel, "auth": ""}))]
+        self._unanswered.add_subscription(channel)
+        return [Send(entering)]
 
     def entered(self) -> list[Action]:
         """Take the confirmation of the user's own channel."""
