@@ -5,7 +5,7 @@ Asking for the signatures of channels and sign-ins, whoever gives them.
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -26,7 +26,9 @@ from txpusher.errors import (
 if TYPE_CHECKING:
     from txpusher.client import Pusher
 
-    Answer = Mapping[str, Any] | Awaitable[Mapping[str, Any]]
+    # No other awaitable: a task of asyncio is none that Twisted waits for.  What a Deferred
+    # fires with is not compared, as Deferred[dict] is no Deferred[Mapping].
+    Answer = Mapping[str, Any] | Deferred[Any] | Coroutine[Any, Any, Mapping[str, Any]]
 
 
 class Authorizer(Protocol):

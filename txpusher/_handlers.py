@@ -12,11 +12,11 @@ from weakref import WeakSet
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from txpusher._protocol.incoming import Message
 from txpusher._text import with_type
-from txpusher.errors import InvalidRequestError, QueueFullError
+from txpusher._waiters import own_error
+from txpusher.errors import InvalidRequestError, PusherError, QueueFullError
 
 _log = Logger(namespace="txpusher")
 
@@ -40,9 +40,14 @@ def call_handler(handler: Callable[..., object], *arguments: Any) -> None:
 
 
 class Handlers:
-    """Handlers by the names of events, and for every event."""
+    """
+    Handlers by the names of events, and for every event.
+
+    :ivar open: Whether handlers are called.
+    """
 
     def __init__(self) -> None:
+        self.open = True
         # Tuples: a handler may bind or unbind while the handlers are called.
         self._by_event: dict[str, tuple[Handler, ...]] = {}
         self._of_all: tuple[Handler, ...] = ()
@@ -75,11 +80,17 @@ class Handlers:
                 self._by_event[name] = left
 
     def tell(self, message: Message) -> None:
-        """Call the handlers of the event, then those of every event, in the order bound."""
+        """
+        Call the handlers of the event, then those of every event, in the order bound.
+
+        Where one of them ends everything, those after it are not called.
+        """
         for handler in self._by_event.get(message.event, ()):
-            call_handler(handler, message)
+            if self.open:
+                call_handler(handler, message)
         for handler in self._of_all:
-            call_handler(handler, message)
+            if self.open:
+                call_handler(handler, message)
 
 
 def _check(handler: object) -> None:
@@ -106,8 +117,7 @@ class Inbox(Handlers):
         self._iterators: WeakSet[Messages] = WeakSet()
         # A loop that waits is held by nobody but its iterator.
         self.awaited: set[Messages] = set()
-        self._end: Failure | None = None
-        self.open = True
+        self._end: PusherError | None = None
 
     def iterate(self) -> Messages:
         """Return an iterator over the events from now on."""
@@ -121,7 +131,7 @@ class Inbox(Handlers):
     def tell(self, message: Message) -> None:
         """Tell the handlers and, of an event itself, the iterators."""
         super().tell(message)
-        if self._iterators and not message.event.startswith("pusher:"):
+        if self._iterators and self.open and not message.event.startswith("pusher:"):
             for messages in list(self._iterators):
                 messages.put(message)
 
@@ -129,8 +139,8 @@ class Inbox(Handlers):
         """Put nothing more into an iterator that has ended."""
         self._iterators.discard(messages)
 
-    def end(self, reason: Failure | None) -> None:
-        """End every iterator, now and later: with *reason*, None for no error."""
+    def end(self, reason: PusherError | None) -> None:
+        """Call no handler more, end every iterator: with *reason*, None for no error."""
         if self.open:
             self.open = False
             self._end = reason
@@ -151,7 +161,7 @@ class Messages(AsyncIterator[Message]):
         self._limit = limit
         self._buffer: deque[Message] = deque()
         self._waiters: deque[Deferred[Message]] = deque()
-        self._over: Failure | None = None
+        self._over: Exception | None = None
 
     def __aiter__(self) -> Messages:
         return self
@@ -161,7 +171,7 @@ class Messages(AsyncIterator[Message]):
         if self._buffer:
             return succeed(self._buffer.popleft())
         if self._over is not None:
-            return fail(self._over)
+            return fail(own_error(self._over))
         waiter: Deferred[Message] = Deferred(self._forget)
         self._waiters.append(waiter)
         self._inbox.awaited.add(self)
@@ -173,26 +183,27 @@ class Messages(AsyncIterator[Message]):
             waiter = self._waiters.popleft()
             self._rest()
             waiter.callback(message)
+        elif self._over is not None:
+            # The callback of another iterator has ended this one.
+            return
         elif len(self._buffer) < self._limit:
             self._buffer.append(message)
         else:
             self.end(
-                Failure(
-                    QueueFullError(
-                        f"the iteration is too slow: {self._limit} events wait already "
-                        "(max_buffered), and the next one is lost"
-                    )
+                QueueFullError(
+                    f"the iteration is too slow: {self._limit} events wait already "
+                    "(max_buffered), and the next one is lost"
                 )
             )
 
-    def end(self, reason: Failure | None) -> None:
+    def end(self, reason: PusherError | None) -> None:
         """End after the events that wait: with *reason*, None for no error."""
         self._inbox.forget(self)
-        self._over = reason or Failure(StopAsyncIteration())
-        waiters, self._waiters = self._waiters, deque()
+        self._over = reason or StopAsyncIteration()
+        while self._waiters:
+            # Its callback may cancel another waiter.
+            self._waiters.popleft().errback(own_error(self._over))
         self._rest()
-        for waiter in waiters:
-            waiter.errback(self._over)
 
     def _forget(self, waiter: Deferred[Message]) -> None:
         self._waiters.remove(waiter)

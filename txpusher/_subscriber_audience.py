@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from txpusher._handlers import Handlers, Inbox, call_handler
 from txpusher._protocol import actions
 from txpusher._protocol.joining import Channel
 from txpusher._subscription import Subscription
+from txpusher._waiters import Waiters, own_error
 from txpusher.errors import PusherError
 
 #: Called with the old state and the new one.
@@ -26,7 +26,7 @@ class Audience:
 
     :ivar handlers: The handlers of all channels.
     :ivar state_handlers: The handlers of states.
-    :ivar places: The channels of the program, by name.
+    :ivar places: The channels of the program, by name, as the machine knows them.
     :ivar connecting: The Deferreds of connect().
     :ivar signing_in: The Deferreds of sign_in().
     :ivar triggered: The Deferreds of client events, by their numbers.
@@ -36,8 +36,8 @@ class Audience:
         self.handlers = Handlers()
         self.state_handlers: tuple[StateHandler, ...] = ()
         self.places: dict[str, Place] = {}
-        self.connecting: list[Deferred[str]] = []
-        self.signing_in: list[Deferred[dict[str, Any]]] = []
+        self.connecting: Waiters[str] = Waiters()
+        self.signing_in: Waiters[dict[str, Any]] = Waiters()
         self.triggered: dict[int, Deferred[None]] = {}
 
     @property
@@ -47,12 +47,24 @@ class Audience:
             actions.Tell: self._tell,
             actions.StateChange: self._state_changed,
             actions.Connected: self._connected,
+            actions.Settled: self._settled,
+            actions.Ended: self._ended,
+        }
+
+    @property
+    def answers(self) -> dict[type, Callable[[Any], Callable[[], None]]]:
+        """
+        Return what takes note of the answers to the program, by the types of the actions.
+
+        Each is called as soon as the answer is known, and returns the function that gives
+        it, for the turn of the action.  Who asks once more before that waits for the next
+        answer.
+        """
+        return {
             actions.Joined: self._joined,
             actions.Refused: self._refused,
             actions.SignedIn: self._signed_in,
             actions.SignInRefused: self._sign_in_refused,
-            actions.Settled: self._settled,
-            actions.Ended: self._ended,
         }
 
     def _tell(self, action: actions.Tell) -> None:
@@ -67,35 +79,33 @@ class Audience:
             call_handler(handler, action.old.value, action.new.value)
 
     def _connected(self, action: actions.Connected) -> None:
-        waiters, self.connecting = self.connecting, []
-        for waiter in waiters:
-            waiter.callback(action.socket_id)
+        self.connecting.fire(action.socket_id)
 
-    def _joined(self, action: actions.Joined) -> None:
-        place = self.places.get(action.channel)
-        if place is not None:
-            for waiter in place.take_waiters():
-                waiter.callback(place.subscription)
+    def _joined(self, action: actions.Joined) -> Callable[[], None]:
+        place = self.places[action.channel]
+        waiters = place.waiters.take()
+        return lambda: place.confirm(waiters)
 
-    def _refused(self, action: actions.Refused) -> None:
-        place = self.places.get(action.channel)
-        if place is None:
-            return
+    def _refused(self, action: actions.Refused) -> Callable[[], None]:
+        error = action.error
         if action.gone:
-            del self.places[action.channel]
-            place.end(Failure(action.error), action.error)
-        else:
-            place.fail_waiters(action.error)
+            place = self.places.pop(action.channel)
+            return lambda: place.end(error, error)
+        waiters = self.places[action.channel].waiters.take()
+        return lambda: waiters.fail(error)
 
-    def _signed_in(self, action: actions.SignedIn) -> None:
-        waiters, self.signing_in = self.signing_in, []
-        for waiter in waiters:
-            waiter.callback(dict(action.user_data))
+    def _signed_in(self, action: actions.SignedIn) -> Callable[[], None]:
+        waiters = self.signing_in.take()
 
-    def _sign_in_refused(self, action: actions.SignInRefused) -> None:
-        waiters, self.signing_in = self.signing_in, []
-        for waiter in waiters:
-            waiter.errback(action.error)
+        def fire() -> None:
+            for waiter in waiters.drain():
+                waiter.callback(dict(action.user_data))
+
+        return fire
+
+    def _sign_in_refused(self, action: actions.SignInRefused) -> Callable[[], None]:
+        waiters = self.signing_in.take()
+        return lambda: waiters.fail(action.error)
 
     def _settled(self, action: actions.Settled) -> None:
         waiter = self.triggered.pop(action.number, None)
@@ -108,43 +118,41 @@ class Audience:
 
     def _ended(self, action: actions.Ended) -> None:
         error = action.error
-        waiters: list[Deferred[Any]] = [
-            *self.connecting,
-            *self.signing_in,
-            *self.triggered.values(),
-        ]
-        self.connecting, self.signing_in, self.triggered = [], [], {}
+        triggered, self.triggered = list(self.triggered.values()), {}
         places, self.places = list(self.places.values()), {}
-        for waiter in waiters:
-            waiter.errback(error)
+        self.connecting.fail(error)
+        self.signing_in.fail(error)
+        for waiter in triggered:
+            # The callback of another one may have cancelled it.
+            if not waiter.called:
+                waiter.errback(own_error(error))
         for place in places:
-            place.end(Failure(error), error)
+            place.end(error, error)
 
 
 class Place:
     """
     One channel of a subscriber: its Subscription, and who waits for it.
 
-    :ivar waiters: The Deferreds of subscribe() that have not fired.
+    :ivar waiters: The Deferreds of subscribe() that have no answer.
     """
 
     def __init__(self, channel: Channel, inbox: Inbox, subscription: Subscription) -> None:
         self.channel = channel
         self.inbox = inbox
         self.subscription = subscription
-        self.waiters: list[Deferred[Subscription]] = []
+        self.waiters: Waiters[Subscription] = Waiters()
+        self._over: PusherError | None = None
 
-    def take_waiters(self) -> list[Deferred[Subscription]]:
-        """Return the waiters, which wait no more."""
-        waiters, self.waiters = self.waiters, []
-        return waiters
+    def confirm(self, waiters: Waiters[Subscription]) -> None:
+        """Give the Subscription to *waiters*, unless the channel has been left since."""
+        if self._over is None:
+            waiters.fire(self.subscription)
+        else:
+            waiters.fail(self._over)
 
-    def fail_waiters(self, error: PusherError) -> None:
-        """Fail every waiter."""
-        for waiter in self.take_waiters():
-            waiter.errback(error)
-
-    def end(self, reason: Failure | None, error: PusherError) -> None:
+    def end(self, reason: PusherError | None, error: PusherError) -> None:
         """End the iterators with *reason*, None for no error, and the waiters with *error*."""
+        self._over = error
         self.inbox.end(reason)
-        self.fail_waiters(error)
+        self.waiters.fail(error)

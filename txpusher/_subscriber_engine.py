@@ -9,7 +9,8 @@ one after another.  What concerns the program and no connection it hands to the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -23,7 +24,9 @@ from txpusher._protocol import actions
 from txpusher._protocol.actions import Action
 from txpusher._protocol.redaction import redact_signatures
 from txpusher._protocol.subscribing import Subscribing
+from txpusher._subscriber_audience import Audience
 from txpusher._subscriber_settings import Settings
+from txpusher._waiters import Waiters
 
 if TYPE_CHECKING:
     from txpusher._http.websocket import Line
@@ -35,7 +38,7 @@ class Engine:
     """
     The connections of one subscriber, one after another.
 
-    :param outcomes: What carries out the actions that concern the program, by their types.
+    :param audience: Carries out the actions that concern the program.
     :param reactor: The reactor, None for the installed one, which is looked up with the first
         connection.
     :ivar machine: The decisions.
@@ -46,7 +49,7 @@ class Engine:
         self,
         settings: Settings,
         authorization: Authorization,
-        outcomes: Mapping[type, Callable[[Any], None]],
+        audience: Audience,
         reactor: Any,
     ) -> None:
         # Not with the package, which works without wsproto.
@@ -61,27 +64,32 @@ class Engine:
         self._line: Line | None = None
         #: The line and those before it that are still being closed.
         self._lines: set[Line] = set()
-        self._closers: list[Deferred[None]] = []
+        self._closers: Waiters[None] = Waiters()
         self._waiting: Any = None
         self._liveness: Liveness | None = None
         self._established_at = 0.0
         self._questions: dict[int, Deferred[Any]] = {}
-        self._queue: deque[Action] = deque()
+        self._queue: deque[Callable[[], None]] = deque()
         self._performing = False
-        self._do: dict[type, Callable[[Any], None]] = {
+        self._answers = audience.answers
+        self._do = self._own_actions()
+        for kind, outcome in audience.outcomes.items():
+            # Of a connection both take note, the engine first.
+            self._do[kind] = _both(self._do[kind], outcome) if kind in self._do else outcome
+
+    def _own_actions(self) -> dict[type, Callable[[Any], None]]:
+        line = self._websocket.Line
+        return {
             actions.Open: self._open_later,
             actions.Drop: self._drop,
-            actions.Abandon: lambda action: self._leave(websocket.Line.drop, "abandoned"),
-            actions.HangUp: lambda action: self._leave(websocket.Line.hang_up),
+            actions.Abandon: lambda action: self._leave(line.drop, "abandoned"),
+            actions.HangUp: lambda action: self._leave(line.hang_up),
             actions.Send: self._send,
             actions.Authorize: self._authorize,
             actions.Forget: self._forget,
             actions.Connected: self._connected,
             actions.Note: self._note,
         }
-        for kind, outcome in outcomes.items():
-            # Of a connection both take note, the engine first.
-            self._do[kind] = _both(self._do[kind], outcome) if kind in self._do else outcome
 
     @property
     def reactor(self) -> Any:
@@ -108,16 +116,18 @@ class Engine:
         Carry out actions in order.
 
         A handler of the program may cause more of them: those are next, once the present one
-        is done.
+        is done.  Answers are noted at once, and given in their turn.
         """
-        self._queue.extend(wanted)
+        for action in wanted:
+            kind = type(action)
+            answer = self._answers.get(kind)
+            self._queue.append(answer(action) if answer else partial(self._do[kind], action))
         if self._performing:
             return
         self._performing = True
         try:
             while self._queue:
-                action = self._queue.popleft()
-                self._do[type(action)](action)
+                self._queue.popleft()()
         finally:
             self._performing = False
         self._check_closed()
@@ -125,19 +135,16 @@ class Engine:
     def closed(self) -> Deferred[None]:
         """Return a Deferred that fires when nothing is left in the reactor."""
         closer: Deferred[None] = Deferred(self._abort)
-        self._closers.append(closer)
+        self._closers.add(closer)
         self._check_closed()
         return closer
 
     def _check_closed(self) -> None:
-        if self._lines or self._performing:
-            return
-        closers, self._closers = self._closers, []
-        for closer in closers:
-            closer.callback(None)
+        if not self._lines and not self._performing:
+            self._closers.fire(None)
 
     def _abort(self, closer: Deferred[None]) -> None:
-        self._closers.remove(closer)
+        self._closers.forget(closer)
         for line in list(self._lines):
             line.drop("closed")
 

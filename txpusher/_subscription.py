@@ -123,7 +123,9 @@ class Subscription:
 
     def unsubscribe(self) -> Deferred[None]:
         """
-        Leave the channel: handlers are called no more, and loops end.
+        Leave the channel: its handlers are called no more, and loops end.
+
+        That holds for the message of the moment too, where a handler leaves the channel.
 
         :return: A Deferred that has fired with None: the protocol has no answer to this.
         """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from copy import copy
 from typing import Any
 
 import attrs
@@ -14,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from txpusher._batching import QueuedEvent
 from txpusher._interfaces import ReactorClock
+from txpusher._waiters import own_error
 from txpusher.errors import PusherError
 
 Reply = dict[str, Any]
@@ -49,14 +49,8 @@ class SentEvent(QueuedEvent):
         raise NotImplementedError
 
     def own(self, error: BaseException) -> BaseException:
-        """
-        Copy the error of a batch, as the error of this event alone.
-
-        Python changes an exception when it is raised, so that events share none.
-        """
-        mine = copy(error).with_traceback(error.__traceback__)
-        mine.__cause__, mine.__context__ = error.__cause__, error.__context__
-        mine.__suppress_context__ = error.__suppress_context__
+        """Copy the error of a batch, as the error of this event alone."""
+        mine = own_error(error)
         if isinstance(mine, PusherError):
             mine.maybe_delivered |= self.maybe_delivered
         return mine

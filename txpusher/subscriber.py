@@ -40,6 +40,7 @@ from txpusher._subscriber_settings import (
 )
 from txpusher._subscription import Subscription
 from txpusher._text import with_type
+from txpusher._waiters import own_error
 from txpusher.errors import ConfigurationError, InvalidRequestError, PusherError
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Subscriber:
         self._settings = settings = Settings(key=key, **options)
         self._authorization = Authorization(authorizer, user_authorizer, settings.master_key)
         self._audience = Audience()
-        self._engine = Engine(settings, self._authorization, self._audience.outcomes, reactor)
+        self._engine = Engine(settings, self._authorization, self._audience, reactor)
         self._machine = self._engine.machine
         self._numbers = itertools.count(1)
 
@@ -212,7 +213,7 @@ class Subscriber:
             attempts, unless there has been a connection before.
         """
         if self._machine.end is not None:
-            return fail(self._machine.end)
+            return fail(own_error(self._machine.end))
         if self._machine.socket_id is not None:
             return succeed(self._machine.socket_id)
         try:
@@ -221,13 +222,12 @@ class Subscriber:
         except PusherError:
             return fail()
         waiter: Deferred[str] = Deferred(self._stop_waiting_for_connection)
-        self._audience.connecting.append(waiter)
+        self._audience.connecting.add(waiter)
         self._engine.perform(self._machine.connect())
         return waiter
 
     def _stop_waiting_for_connection(self, waiter: Deferred[str]) -> None:
-        self._audience.connecting.remove(waiter)
-        if not self._audience.connecting:
+        if self._audience.connecting.forget(waiter):
             self._engine.perform(self._machine.abandon())
 
     def close(self) -> Deferred[None]:
@@ -271,7 +271,7 @@ class Subscriber:
         except PusherError:
             return fail()
         if self._machine.end is not None:
-            return fail(self._machine.end)
+            return fail(own_error(self._machine.end))
         wanted = self._machine.subscribe(name, data)
         record = self._machine.channels.get(name)
         place = self._audience.places.get(name)
@@ -280,7 +280,7 @@ class Subscriber:
         waiter: Deferred[Subscription] = Deferred(
             lambda waiter: self._stop_waiting_for(place, waiter)
         )
-        place.waiters.append(waiter)
+        place.waiters.add(waiter)
         self._engine.perform(wanted)
         return waiter
 
@@ -290,8 +290,7 @@ class Subscriber:
         return Place(channel, inbox, subscription)
 
     def _stop_waiting_for(self, place: Place, waiter: Deferred[Subscription]) -> None:
-        place.waiters.remove(waiter)
-        if not place.waiters and place.channel.standing is Standing.NEW:
+        if place.waiters.forget(waiter) and place.channel.standing is Standing.NEW:
             self._unsubscribe(place.channel)
 
     def sign_in(self, user_data: Mapping[str, Any]) -> Deferred[dict[str, Any]]:
@@ -318,19 +317,18 @@ class Subscriber:
         except PusherError:
             return fail()
         if self._machine.end is not None:
-            return fail(self._machine.end)
+            return fail(own_error(self._machine.end))
         try:
             wanted = self._machine.sign_in(data or {})
         except PusherError:
             return fail()
         waiter: Deferred[dict[str, Any]] = Deferred(self._stop_waiting_for_sign_in)
-        self._audience.signing_in.append(waiter)
+        self._audience.signing_in.add(waiter)
         self._engine.perform(wanted)
         return waiter
 
     def _stop_waiting_for_sign_in(self, waiter: Deferred[dict[str, Any]]) -> None:
-        self._audience.signing_in.remove(waiter)
-        if not self._audience.signing_in:
+        if self._audience.signing_in.forget(waiter):
             self._engine.perform(self._machine.withdraw_sign_in())
 
     # Handlers
@@ -357,7 +355,7 @@ class Subscriber:
 
     def _trigger(self, channel: Channel, event: str, data: Any) -> Deferred[None]:
         if self._machine.end is not None:
-            return fail(self._machine.end)
+            return fail(own_error(self._machine.end))
         number = next(self._numbers)
         try:
             name = check_client_event(channel.name, event)
@@ -372,7 +370,7 @@ class Subscriber:
         return waiter
 
     def _forget_trigger(self, number: int) -> None:
-        del self._audience.triggered[number]
+        self._audience.triggered.pop(number, None)
         self._engine.perform(self._machine.forget_trigger(number))
 
     def _unsubscribe(self, channel: Channel) -> None:

@@ -239,6 +239,38 @@ class TestHandlers:
         await told.wait_for("e")
         assert len(log.flush()) == 3
 
+    @pytest.mark.parametrize("of_all", [False, True])
+    @pytest_twisted.ensureDeferred
+    async def test_handler_that_leaves_the_channel_is_the_last_one(
+        self, subscriber, pusher, of_all
+    ):
+        subscription = await within(subscriber.subscribe("room"))
+        calls = []
+
+        def leave(message):
+            if message.event == "e":
+                calls.append("leaves")
+                subscription.unsubscribe()
+
+        def comes_after(message):
+            if message.event == "e":
+                calls.append("comes after")
+
+        if of_all:
+            subscription.bind_all(leave)
+        else:
+            subscription.bind("e", leave)
+            subscription.bind("e", comes_after)
+        subscription.bind_all(comes_after)
+        loops = [anext(aiter(subscription)) for _ in range(2)]
+        told = Told(subscriber)
+        await pusher.trigger("room", "e", 1)
+        await told.wait_for("e")
+        assert calls == ["leaves"]
+        for loop in loops:
+            with pytest.raises(StopAsyncIteration):
+                await loop
+
     @pytest_twisted.ensureDeferred
     async def test_unbound_handlers_are_called_no_more(self, subscriber, pusher):
         subscription = await within(subscriber.subscribe("room"))

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
 from wsproto.events import (
     AcceptConnection,
     CloseConnection,
@@ -69,7 +70,9 @@ class WebSocketPeer:
                 message: dict[str, Any] = json.loads(event.data)
                 return message
             if isinstance(event, CloseConnection):
-                self.write(event.response())
+                # None where it answers the script's own.
+                if self._wsproto.state is ConnectionState.REMOTE_CLOSING:
+                    self.write(event.response())
                 raise Gone
 
     def write(self, event: Event) -> None:

@@ -35,9 +35,11 @@ from txpusher import (
     Pusher,
     PusherError,
     RetryPolicy,
+    Subscriber,
     TriggerReply,
     WebHook,
 )
+from txpusher.subscriber import HTTPAuthorizer
 
 
 def note(attempt: Attempt) -> None:
@@ -73,6 +75,22 @@ def clients(
     txpusher.configure("3", "key", "secret", reactor=reactor)
     assert_type(BlockingPusher("3", "key", "secret"), BlockingPusher)
     assert_type(BlockingPusher.wrap(txpusher.default_client()), BlockingPusher)
+
+
+def subscribers(pusher: Pusher, signed: Deferred[dict[str, Any]]) -> None:
+    """Each kind of authorizer."""
+
+    async def sign(channel: str, socket_id: str) -> dict[str, str]:
+        return {"auth": f"{channel}:{socket_id}"}
+
+    def sign_in(socket_id: str, user_data: Mapping[str, Any]) -> Mapping[str, Any]:
+        return pusher.authenticate_user(socket_id, dict(user_data))
+
+    endpoint = HTTPAuthorizer("https://example.com/pusher/auth")
+    Subscriber("key", authorizer=sign, user_authorizer=sign_in)
+    Subscriber("key", authorizer=lambda channel, socket_id: signed)
+    Subscriber("key", authorizer=pusher.authenticate, user_authorizer=endpoint)
+    Subscriber("key", authorizer=endpoint)
 
 
 async def operations(pusher: Pusher, request: IRequest) -> None:

@@ -6,7 +6,10 @@ Each line with a mistake ends with a part of what mypy says about it.
 
 from __future__ import annotations
 
-from txpusher import BatchPublisher, BlockingPusher, Pusher, configure
+import asyncio
+from typing import Any
+
+from txpusher import BatchPublisher, BlockingPusher, Pusher, Subscriber, configure
 
 Pusher("3", "key", "secret", http_client=3)  # "http_client" to "Pusher" has incompatible type
 Pusher("3", "key", "secret", reactor="asyncio")  # "reactor" to "Pusher" has incompatible type
@@ -22,6 +25,15 @@ Pusher.from_env(http_client=3)  # has incompatible type "int"
 BlockingPusher("3", "key", "secret", use_tsl=True)  # Unexpected keyword argument "use_tsl"
 BlockingPusher("3", "key", "secret", http_client=3)  # has incompatible type "int"
 configure("3", "key", "secret", http_client=3)  # has incompatible type "int"
+
+
+def signed_in_asyncio(channel: str, socket_id: str) -> asyncio.Future[dict[str, Any]]:
+    """Twisted waits for no task of asyncio."""
+    return asyncio.get_event_loop().create_future()
+
+
+Subscriber("key", authorizer=signed_in_asyncio)  # "authorizer" to "Subscriber" has incompatible
+Subscriber("key", authorizer=lambda channel, socket_id: "key:1")  # incompatible type
 
 
 async def operations(pusher: Pusher, publisher: BatchPublisher) -> None:
