@@ -131,7 +131,7 @@ class Inbox(Handlers):
     def tell(self, message: Message) -> None:
         """Tell the handlers and, of an event itself, the iterators."""
         super().tell(message)
-        if self._iterators and self.open and not message.event.startswith("pusher:"):
+        if self._iterators and not message.event.startswith("pusher:"):
             for messages in list(self._iterators):
                 messages.put(message)
 

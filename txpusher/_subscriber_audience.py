@@ -13,7 +13,7 @@ from txpusher._handlers import Handlers, Inbox, call_handler
 from txpusher._protocol import actions
 from txpusher._protocol.joining import Channel
 from txpusher._subscription import Subscription
-from txpusher._waiters import Waiters, own_error
+from txpusher._waiters import Waiters
 from txpusher.errors import PusherError
 
 #: Called with the old state and the new one.
@@ -118,14 +118,10 @@ class Audience:
 
     def _ended(self, action: actions.Ended) -> None:
         error = action.error
-        triggered, self.triggered = list(self.triggered.values()), {}
+        # Client events are settled before.
         places, self.places = list(self.places.values()), {}
         self.connecting.fail(error)
         self.signing_in.fail(error)
-        for waiter in triggered:
-            # The callback of another one may have cancelled it.
-            if not waiter.called:
-                waiter.errback(own_error(error))
         for place in places:
             place.end(error, error)
 

@@ -370,7 +370,7 @@ class Subscriber:
         return waiter
 
     def _forget_trigger(self, number: int) -> None:
-        self._audience.triggered.pop(number, None)
+        del self._audience.triggered[number]
         self._engine.perform(self._machine.forget_trigger(number))
 
     def _unsubscribe(self, channel: Channel) -> None:

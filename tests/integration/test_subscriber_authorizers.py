@@ -9,8 +9,9 @@ import pytest
 import pytest_twisted
 from treq.client import HTTPClient
 from twisted.internet.defer import succeed
-from twisted.internet.task import deferLater
-from twisted.web.client import Agent
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.task import Clock, deferLater
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 
 from tests.support.credentials import KEY, MASTER_KEY_BASE64, SECRET
 from tests.support.misbehaving import answering, reply
@@ -24,6 +25,7 @@ from txpusher import (
     SubscriptionError,
 )
 from txpusher._http import authorizer as http_authorizer
+from txpusher._subscriber_settings import SubscriberOptions
 from txpusher.subscriber import HTTPAuthorizer
 
 from .subscribers import pusher_of, serve_well
@@ -306,6 +308,41 @@ class TestForPusher:
     def test_settings_are_those_of_the_pusher(self):
         pusher = Pusher("3", KEY, SECRET, cluster="eu", retry=RetryPolicy(max_delay=1))
         assert "ws-eu.pusher.com:443" in repr(Subscriber.for_pusher(pusher))
+
+    @pytest.mark.parametrize(
+        "way",
+        [
+            {"http_proxy": "http://user:password@proxy:8080"},
+            {"endpoint": UNIXClientEndpoint(Clock(), "/run/sockudo")},
+        ],
+    )
+    def test_each_setting_that_a_pusher_has_too_is_handed_over(self, way):
+        class Noting(Subscriber):
+            def __init__(self, key, **options):
+                self.given = {"key": key, **options}
+
+        pusher = Pusher(
+            "3",
+            KEY,
+            SECRET,
+            host="sockets.example.com",
+            port=7001,
+            use_tls=False,
+            path_prefix="/behind",
+            encryption_master_key_base64=MASTER_KEY_BASE64,
+            connect_timeout=7.0,
+            retry=RetryPolicy(max_delay=1),
+            tls_policy=BrowserLikePolicyForHTTPS(),
+            **way,
+        )
+        # The host stands for the cluster.
+        names = SubscriberOptions.__annotations__.keys() - {"cluster"}
+        shared = {"key", *(name for name in names if hasattr(pusher.config, name))}
+        assert len(shared) == 11
+        given = Noting.for_pusher(pusher).given
+        assert {name: given.get(name) for name in shared} == {
+            name: getattr(pusher.config, name) for name in shared
+        }
 
     @pytest.mark.parametrize(
         ("options", "host"),

@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.web.iweb import IPolicyForHTTPS
+from wsproto.events import CloseConnection
 from zope.interface import implementer
 
 from tests.support.credentials import KEY, PROXY_PASSWORD, PROXY_USER
@@ -225,6 +226,26 @@ class TestCloseCodes:
             await until_last(changes, expected)
             await subscriber.close()
         assert code > 4280
+
+    @pytest.mark.parametrize("code", [1000, 4200])
+    @pytest_twisted.ensureDeferred
+    async def test_close_frame_of_the_server_is_answered(self, serve, make_subscriber, code):
+        answers = []
+
+        async def script(peer):
+            there = await WebSocketPeer.greet(peer)
+            there.close(code, "bye")
+            answers.append(await there.event())
+            await peer.stall()
+
+        subscriber = make_subscriber(serve(in_turn(script, serve_well)).port)
+        told = states_of(subscriber)
+        await within(subscriber.connect())
+        await until(lambda: answers)
+        assert isinstance(answers[0], CloseConnection)
+        assert answers[0].code == code
+        back = [("connected", "connecting"), ("connecting", "connected")]
+        await until(lambda: told[-2:] == back)
 
     @pytest_twisted.ensureDeferred
     async def test_code_announced_before_a_lost_connection_counts(self, serve, make_subscriber):
