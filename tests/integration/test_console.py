@@ -413,7 +413,7 @@ class TestEvents:
         page = await make()
         raw = await connect_raw(page.server.port)
         request = signed("GET", "/apps/3/channels").replace(
-            b"Host: localhost", b"Host: localhost\r\nX-Trace: 7\r\nCookie: id=s3cret"
+            b"Host: localhost", b"Host: localhost\r\nUser-Agent: test 7\r\nCookie: id=s3cret"
         )
         raw.write(request.replace(b"auth_signature=", b"auth_signature=0"))
         assert (await raw.response())[0] == 401
@@ -424,7 +424,7 @@ class TestEvents:
         assert "of these three lines" in reason
         assert to_sign[:2] == ["GET", "/apps/3/channels"]
         assert to_sign[2].startswith(f"auth_key={KEY}&auth_timestamp=")
-        assert ["X-Trace", "7"] in entry["headers"]
+        assert ["User-Agent", "test 7"] in entry["headers"]
         assert ["Cookie", "(not shown)"] in entry["headers"]
 
     @pytest_twisted.ensureDeferred

@@ -67,14 +67,34 @@ def test_client_event_on_a_channel_not_subscribed_to_names_the_channel() -> None
     assert "'private-other'" in line_of(client.driver.activities[-1])
 
 
-def test_auth_that_is_an_object_is_not_quoted() -> None:
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        ("pusher:subscribe", "auth"),
+        ("pusher:subscribe", "channel_data"),
+        ("pusher:subscribe", "channel"),
+        ("pusher:signin", "auth"),
+        ("pusher:signin", "user_data"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({"auth": f"{KEY}:5ec2e7"}, "a JSON object"),
+        ([f"{KEY}:5ec2e7"], "a JSON array"),
+        (52.5, "a JSON number"),
+        (True, "a JSON boolean"),
+    ],
+)
+def test_field_that_may_hold_a_signature_is_named_by_its_kind_alone(
+    event: str, field: str, value: Any, kind: str
+) -> None:
     client = Client()
-    auth = {"auth": f"{KEY}:5ec2e7"}
-    data = {"channel": "private-b", "auth": auth}
-    client.browser.send({"event": "pusher:subscribe", "data": data})
-    told = client.driver.activities[-1]
-    assert "must be a string, not a JSON object" in (told.detail or "")
-    assert "5ec2e7" not in repr(told)
+    data = {"channel": "private-b", "auth": f"{KEY}:5ec2e7", "user_data": "{}", field: value}
+    client.browser.send({"event": event, "data": data})
+    told = client.driver.activities
+    assert any(f"must be a string, not {kind}" in (one.detail or "") for one in told)
+    assert "5ec2e7" not in repr([told, client.browser.messages])
 
 
 @pytest.mark.parametrize("refusal", SCENARIOS, ids=lambda refusal: refusal.label)

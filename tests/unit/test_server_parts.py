@@ -18,7 +18,7 @@ from txpusher.server._core.outputs import Audience
 from txpusher.server._core.refusals import Refusal
 from txpusher.server._limits import LARGE_AUDIENCE
 from txpusher.server._limits import OUTBOX as MAX_BYTES
-from txpusher.server._net.http import ChannelsResource
+from txpusher.server._net.http import ChannelsResource, shown_headers
 from txpusher.server._net.outbox import DirectWriter, Outbox, text_frame
 
 # Frames
@@ -188,6 +188,36 @@ def test_a_request_line_that_is_no_ascii_is_refused(method: bytes, uri: bytes) -
     assert api.told == [
         (Refusal.UNESCAPED_URL, "400: the path and the query must be percent-escaped")
     ]
+
+
+def test_headers_that_may_hold_a_secret_are_shown_without_their_values() -> None:
+    request: Any = DummyRequest([])
+    shown = {
+        "Host": "dev.example:6001",
+        "Connection": "close",
+        "Origin": "http://dev.example",
+        "Content-Type": "text/plain",
+        "X-Forwarded-Proto": "https",
+        "X-Pusher-Key": "app-key",
+    }
+    hidden = (
+        "Authorization",
+        "Cookie",
+        "Referer",
+        "X-Api-Key",
+        "X-Forwarded-Uri",
+        "X-Original-Url",
+        "X-Pusher-Signature",
+        "X-Of-Tomorrow",
+    )
+    for name, value in shown.items():
+        request.requestHeaders.addRawHeader(name, value)
+    for name in hidden:
+        request.requestHeaders.addRawHeader(name, "/apps/3/events?auth_signature=5ec2e7")
+    assert {name.title(): value for name, value in shown_headers(request)} == {
+        **shown,
+        **dict.fromkeys(hidden, "(not shown)"),
+    }
 
 
 # The outbox

@@ -86,6 +86,29 @@ def _deeper_than(value: Any, limit: int) -> bool:
     return any(isinstance(value, (dict, list)) for value in level)
 
 
+def kind_of(value: object) -> str:
+    """
+    Return in words what kind of JSON value *value* is.
+
+    A message says so in place of the value where the value may hold a signature: programs
+    give the whole answer of an auth endpoint for a part of it.
+    """
+    if value is None:
+        return "null"
+    kind = next(kind for type_, kind in _KINDS if isinstance(value, type_))
+    return f"a JSON {kind}"
+
+
+#: A bool is an int too.
+_KINDS = (
+    (bool, "boolean"),
+    ((int, float), "number"),
+    (str, "string"),
+    (list, "array"),
+    (dict, "object"),
+)
+
+
 def dumps(value: Any) -> str:
     """Return *value* as compact JSON, in which only control characters are escaped."""
     return _encode(value)

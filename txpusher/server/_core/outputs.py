@@ -94,7 +94,8 @@ class Activity:
         ``"auth_signature"``; None where nothing was.
     :ivar explanation: Of a request that was refused, all that the answer says, the text that
         had to be signed among it; it holds no secret and no signature either.
-    :ivar headers: The headers of a request that was refused, without what they hold of secrets.
+    :ivar headers: The headers of a request that was refused; of those that may hold a secret or
+        a signature, ``"(not shown)"`` in place of the value.
     """
 
     kind: str

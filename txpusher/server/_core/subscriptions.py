@@ -13,12 +13,11 @@ from typing import Any
 
 from txpusher._protocol import signing
 from txpusher._protocol.names import USER_CHANNEL_PREFIX, check_target
-from txpusher._text import short_repr
 from txpusher.errors import InvalidRequestError
 from txpusher.server import _limits as limits
 from txpusher.server._app import App
 from txpusher.server._core import messages
-from txpusher.server._core.json import dump_bytes
+from txpusher.server._core.json import dump_bytes, kind_of
 from txpusher.server._core.messages import MessageError, SubscriptionRefusedError
 from txpusher.server._core.outputs import Activity, Audience, Notify, Output, Send, Wake
 from txpusher.server._core.refusals import Refusal
@@ -163,15 +162,18 @@ def _check_new(connection: Connection, name: str) -> None:
 
 
 def _channel_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise MessageError(
+            Refusal.CHANNEL_NAME,
+            f"the channel of pusher:subscribe must be a string, not {kind_of(name)}",
+        )
     try:
         return check_target(name)
     except InvalidRequestError as error:
-        if isinstance(name, str):
-            refused = _name_error(name, str(error))
-            # The name may be as long as a message; the text quotes its beginning.
-            refused.channel = None
-            raise refused from None
-        raise MessageError(Refusal.CHANNEL_NAME, f"pusher:subscribe: {error}") from None
+        refused = _name_error(name, str(error))
+        # The name may be as long as a message; the text quotes its beginning.
+        refused.channel = None
+        raise refused from None
 
 
 def _name_error(name: str, message: str) -> SubscriptionRefusedError:
@@ -207,7 +209,7 @@ def _authorize(connection: Connection, name: str, data: Mapping[str, Any]) -> Me
         raise SubscriptionRefusedError(
             Refusal.MEMBER,
             name,
-            f"channel_data must be a string, not {short_repr(channel_data)}",
+            f"channel_data must be a string, not {kind_of(channel_data)}",
         )
     app = connection.state.app
     try:
@@ -303,9 +305,7 @@ def check_auth(auth: object, app: App, text: str, signature: Callable[[], str]) 
     if auth is None:
         raise AuthError("there is no auth: it must be the app's key, a colon and a signature")
     if not isinstance(auth, str):
-        # Its value is not quoted: the whole answer of an auth endpoint has a signature.
-        kind = "JSON object" if isinstance(auth, dict) else type(auth).__name__
-        raise AuthError(f"auth must be a string, not a {kind}")
+        raise AuthError(f"auth must be a string, not {kind_of(auth)}")
     key, colon, given = auth.partition(":")
     if not colon:
         raise AuthError("auth has no colon: it must be the app's key, a colon and a signature")

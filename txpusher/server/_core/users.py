@@ -15,7 +15,7 @@ from txpusher._protocol.names import check_user_id
 from txpusher._text import short_repr
 from txpusher.server import _limits as limits
 from txpusher.server._core import messages
-from txpusher.server._core.json import load_object
+from txpusher.server._core.json import kind_of, load_object
 from txpusher.server._core.messages import CloseWithError, MessageError
 from txpusher.server._core.outputs import Activity, Audience, Output, Send
 from txpusher.server._core.refusals import Refusal
@@ -72,7 +72,7 @@ def _authentic(connection: Connection, data: Mapping[str, Any]) -> tuple[str, di
     if not isinstance(user_data, str):
         raise CloseWithError(
             Refusal.SIGN_IN_DATA,
-            f"user_data of pusher:signin must be a string, not {short_repr(user_data)}",
+            f"user_data of pusher:signin must be a string, not {kind_of(user_data)}",
         )
     try:
         check_auth(

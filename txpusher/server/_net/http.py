@@ -263,8 +263,16 @@ class Console(Protocol):
         """Answer a request for one of its paths, as a resource does."""
 
 
-#: Headers whose values are, or may hold, somebody's secret.
-_SECRET_HEADERS = (b"authorization", b"proxy-authorization", b"cookie", b"referer")
+#: Headers whose values are shown: they explain refusals.  Any other may hold a secret, or a
+#: signature, as the URL does that a proxy passes on.
+_SHOWN_HEADERS = frozenset(
+    b"accept accept-encoding accept-language cache-control connection content-encoding "
+    b"content-length content-type date expect host keep-alive origin sec-fetch-dest "
+    b"sec-fetch-mode sec-fetch-site sec-websocket-extensions sec-websocket-key "
+    b"sec-websocket-protocol sec-websocket-version te transfer-encoding upgrade user-agent via "
+    b"x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-pusher-key "
+    b"x-pusher-library x-real-ip".split()
+)
 
 
 def shown_headers(request: http.Request) -> ShownHeaders:
@@ -272,7 +280,7 @@ def shown_headers(request: http.Request) -> ShownHeaders:
     return tuple(
         (
             name.decode("latin-1"),
-            "(not shown)" if name.lower() in _SECRET_HEADERS else value.decode("latin-1"),
+            value.decode("latin-1") if name.lower() in _SHOWN_HEADERS else "(not shown)",
         )
         for name, values in request.requestHeaders.getAllRawHeaders()
         for value in values
