@@ -74,7 +74,7 @@ class FakeTransport:
         self._on_attempt = on_attempt
         self._closed = False
         self._cached: dict[str, str] = {}
-        self._replies: dict[str, str] = {}
+        self._infos: dict[object, dict[str, Any]] = {}
         self._succeeded = self._failed = 0
 
     @property
@@ -90,7 +90,7 @@ class FakeTransport:
         if self.failures:
             return self._fail(request, None, self.failures.popleft())
         try:
-            status, body = 200, self._answer_once(request)
+            status, body = 200, self._answer_in_json(request)
         except _RefusedError as refused:
             status, body = refused.status, str(refused)
         try:
@@ -142,17 +142,10 @@ class FakeTransport:
 
     # The server that nobody is connected to
 
-    def _answer_once(self, request: ApiRequest) -> str:
-        """Answer a request whose idempotency key was there before as the first time."""
-        key = request.idempotency_key
-        if key is not None and key in self._replies:
-            return self._replies[key]
+    def _answer_in_json(self, request: ApiRequest) -> str:
         path = request.path.removeprefix(self.config.app_path)
         segments = [unquote(segment) for segment in path.split("/")[1:]]
-        reply = json.dumps(self._answer(request, segments))
-        if key is not None:
-            self._replies[key] = reply
-        return reply
+        return json.dumps(self._answer(request, segments))
 
     def _answer(self, request: ApiRequest, segments: list[str]) -> dict[str, Any]:
         match segments:
@@ -184,8 +177,7 @@ class FakeTransport:
         names = _checked(event, event.get("channels", [event.get("channel")]))
         info = {name: _attributes(event.get("info"), name) for name in names}
         [data] = getattr(request, "given", ()) or [event["data"]]
-        for name in names:
-            self._keep(name, event, data)
+        info = self._accept(event, names, data, info, request.idempotency_key)
         return {"channels": info} if any(info.values()) else {}
 
     def _accept_batch(self, request: ApiRequest) -> dict[str, Any]:
@@ -195,6 +187,11 @@ class FakeTransport:
             "batch must be a list of events",
         )
         events = cast("list[dict[str, Any]]", events)
+        keys = [event.get("idempotency_key") for event in events]
+        _refuse_unless(
+            all(key is None or (isinstance(key, str) and key) for key in keys),
+            "an idempotency_key must be a string of at least one character",
+        )
         limit = self.config.max_batch_size
         _refuse_unless(0 < len(events) <= limit, f"a batch must have 1 to {limit} events")
         names = [name for event in events for name in _checked(event, [event.get("channel")])]
@@ -203,14 +200,33 @@ class FakeTransport:
             for event, name in zip(events, names, strict=True)
         ]
         given = getattr(request, "given", ()) or [event["data"] for event in events]
-        for event, name, data in zip(events, names, given, strict=True):
-            self._keep(name, event, data)
+        info = [
+            self._accept(event, [name], data, {name: one}, key)[name]
+            for event, name, data, one, key in zip(
+                events, names, given, info, keys, strict=True
+            )
+        ]
         return {"batch": info} if any(info) else {}
 
-    def _keep(self, channel: str, event: Mapping[str, Any], data: Any) -> None:
-        if is_cache(channel):
-            self._cached[channel] = event["data"]
-        self.record(SentEvent(channel, event["name"], data, event.get("socket_id")))
+    def _accept(
+        self,
+        event: Mapping[str, Any],
+        channels: list[str],
+        data: Any,
+        info: dict[str, Any],
+        key: str | None,
+    ) -> dict[str, Any]:
+        """Accept an event unless it is a copy; return what to answer, to a copy as before."""
+        scope = (key, event["name"], *sorted(channels))
+        if key is not None and scope in self._infos:
+            return self._infos[scope]
+        for channel in channels:
+            if is_cache(channel):
+                self._cached[channel] = event["data"]
+            self.record(SentEvent(channel, event["name"], data, event.get("socket_id")))
+        if key is not None:
+            self._infos[scope] = info
+        return info
 
     def _answer_channel(self, name: str, info: str | None) -> dict[str, Any]:
         value: dict[str, Any] = {"occupied": False}

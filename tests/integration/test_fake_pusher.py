@@ -128,7 +128,23 @@ CALLS: list[Callable[[Any], Any]] = [
     lambda p: p.trigger("a", "e", "twice", idempotency_key="k 1"),
     lambda p: p.trigger("a", "e", 1, idempotency_key=""),
     lambda p: p.send_to_user("7", "e", 1, idempotency_key="k 2"),
+    lambda p: p.send_to_user("7", "e", 1, idempotency_key="k 1"),
+    lambda p: p.trigger(["a", "b"], "e", 1, idempotency_key="k 1"),
+    lambda p: p.trigger(["b", "a"], "e", 1, idempotency_key="k 1"),
+    lambda p: p.trigger("a", "f", 1, info="subscription_count", idempotency_key="k 1"),
     lambda p: p.trigger_batch([Event("a", "e", 1, idempotency_key="k 3")]),
+    lambda p: p.trigger_batch(
+        [Event("b", "e", 1), Event("a", "e", 2, idempotency_key="k 3"), Event("a", "e", 3)]
+    ),
+    lambda p: p.trigger_batch(
+        [Event("a", "f", 2, info="subscription_count", idempotency_key="k 4")] * 2
+    ),
+    lambda p: p.trigger("a", "f", 3, idempotency_key="k 4"),
+    lambda p: p.trigger_batch([Event("a", "e", 4, idempotency_key="k 1")]),
+    lambda p: p.post(
+        "/batch_events",
+        {"batch": [{"name": "e", "channel": "a", "data": "1", "idempotency_key": 7}]},
+    ),
     lambda p: urlsplit(p.sign("GET", "/channels")).path,
     lambda p: p.authenticate("private-a", "1.2"),
     lambda p: p.authenticate("presence-a", "1.2", {"user_id": "7"}),

@@ -104,6 +104,16 @@ def test_repeated_idempotency_key_is_answered_and_sends_nothing() -> None:
     assert [event.data for event in fake.sent] == [1]
 
 
+def test_repeated_idempotency_key_in_batches_sends_each_event_once() -> None:
+    fake = FakePusher()
+    for number in (1, 2):
+        keyed = Event("a", "e", number, info="subscription_count", idempotency_key="k")
+        reply = fake.trigger_batch([keyed, Event("b", "e", number)])
+        assert value_of(reply) == {"batch": [{"subscription_count": 0}, {}]}
+    value_of(fake.send_to_user("7", "e", 3, idempotency_key="k"))
+    assert [event.data for event in fake.sent] == [1, 1, 2, 3]
+
+
 def failure_of(check: Callable[[], object]) -> str:
     with pytest.raises(AssertionError) as raised:
         check()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.credentials import SECRET
 from txpusher._protocol import signing
-from txpusher.server import App
+from txpusher.server import App, Limits
 from txpusher.server._core.cache import ExpiringCache
 from txpusher.server._core.endpoints import ApiCall, Endpoints, Response
 from txpusher.server._core.hub import Hub
@@ -229,6 +229,88 @@ def test_query_with_a_repeated_idempotency_key_is_answered_anew(client: Client) 
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_a_key_has_a_length(client: Client, key: str) -> None:
     assert client.post("/events", EVENT, key=key).status == 400
+
+
+EVENT_OF_BATCH = {"name": "e", "channel": "a", "data": "d"}
+KEYED = {**EVENT_OF_BATCH, "idempotency_key": "k"}
+
+
+def test_event_of_a_batch_is_not_published_again_with_its_key(client: Client) -> None:
+    asking = {**KEYED, "info": "subscription_count"}
+    first = client.post("/batch_events", {"batch": [asking]})
+    client.driver.browser().subscribe("a")
+    other = {**EVENT_OF_BATCH, "data": "other"}
+    again = client.post("/batch_events", {"batch": [other, {**asking, "data": "anew"}]})
+    assert client.events == ["d", "other"]
+    assert json.loads(first.body) == {"batch": [{"subscription_count": 1}]}
+    assert json.loads(again.body) == {"batch": [{}, {"subscription_count": 1}]}
+    client.driver.pass_time(120)
+    client.post("/batch_events", {"batch": [KEYED]})
+    assert client.events == ["d", "other", "d"]
+
+
+def test_events_of_one_batch_with_the_same_key_are_published_once(client: Client) -> None:
+    batch = [KEYED, {**KEYED, "data": "second"}]
+    assert client.post("/batch_events", {"batch": batch}).status == 200
+    assert client.events == ["d"]
+
+
+def test_event_of_a_batch_is_a_copy_of_the_single_event_with_its_key(client: Client) -> None:
+    client.post("/events", EVENT, key="k")
+    client.post("/batch_events", {"batch": [KEYED]})
+    client.post("/batch_events", {"batch": [{**KEYED, "idempotency_key": "l"}]})
+    client.post("/events", EVENT, key="l")
+    assert client.events == ["d", "d"]
+
+
+def test_key_of_an_event_swallows_no_other_operation(client: Client) -> None:
+    client.browser.sign_in("u")
+    client.post("/events", EVENT, key="k")
+    client.post("/events", {**EVENT, "channels": ["a", "b"]}, key="k")
+    client.post("/events", {**EVENT, "channels": ["b", "a"]}, key="k")
+    client.post("/batch_events", {"batch": [{**KEYED, "idempotency_key": "l"}]}, key="k")
+    assert client.events == ["d"] * 3
+    client.post("/events", {**EVENT, "name": "other"}, key="k")
+    assert client.browser.messages[-1]["event"] == "other"
+    client.browser.subscribe("#server-to-user-u")
+    client.post("/events", {**EVENT, "channels": ["#server-to-user-u"]}, key="k")
+    assert client.browser.messages[-1]["channel"] == "#server-to-user-u"
+    client.post("/users/u/terminate_connections", {}, key="k")
+    assert client.browser.closed is not None
+
+
+def test_copy_of_a_request_that_is_no_event_is_not_acted_on(client: Client) -> None:
+    for _ in range(2):
+        client.browser = client.driver.browser()
+        client.browser.sign_in("u")
+        client.post("/users/u/terminate_connections", {}, key="k")
+    assert client.browser.closed is None
+    client.browser.subscribe("a")
+    for _ in range(2):
+        client.post("/batch_events", {"batch": [EVENT_OF_BATCH]}, key="k")
+    assert client.events == ["d"]
+
+
+def test_copy_of_an_event_is_not_counted() -> None:
+    client = Client(limits=Limits(messages_per_second=1))
+    for _ in range(3):
+        assert client.post("/batch_events", {"batch": [KEYED]}).status == 200
+    assert client.post("/batch_events", {"batch": [EVENT_OF_BATCH]}).status == 429
+
+
+def test_refused_batch_may_be_repeated_with_the_keys_of_its_events(client: Client) -> None:
+    assert client.post("/batch_events", {"batch": [KEYED, {"name": "e"}]}).status == 400
+    assert client.post("/batch_events", {"batch": [KEYED]}).status == 200
+    assert client.events == ["d"]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, 7, ["k"], {"k": 1}, True])
+def test_malformed_key_of_an_event_of_a_batch_is_refused(client: Client, key: Any) -> None:
+    refused = client.post("/batch_events", {"batch": [{**KEYED, "idempotency_key": key}]})
+    assert refused.status == 400
+    assert b"idempotency_key must be a string of 1 to 255 characters, not " in refused.body
+    assert client.driver.activities[-1].refusal == "idempotency_key"
+    assert not client.events
 
 
 def test_idempotency_keys_of_two_apps_are_distinct() -> None:

@@ -7,7 +7,7 @@ Source: "HTTP API reference" in the Pusher Channels documentation.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, AnyStr
 from urllib.parse import parse_qsl, unquote
 
@@ -24,10 +24,13 @@ from txpusher.server._core.requests import (
     HTTPRefusedError,
     Trigger,
     authenticate,
+    check_idempotency_key,
     json_body,
     parse_batch,
     parse_event,
     parse_info,
+    scope_of_event,
+    scope_of_request,
 )
 from txpusher.server._core.state import AppState, is_cache, is_presence, is_user_channel
 
@@ -85,6 +88,7 @@ class _AuthenticCall:
     :ivar path: The segments of the path below the app's, unescaped.
     :ivar params: The parameters of the query.
     :ivar out: Takes the outputs.
+    :ivar key: The idempotency key of the request, None where it has none or only reads.
     """
 
     state: AppState
@@ -92,8 +96,11 @@ class _AuthenticCall:
     params: Mapping[str, str]
     request: ApiCall
     out: list[Output]
+    key: str | None
 
 
+#: What the sender of an event has asked to know of its channels.
+Info = dict[str, dict[str, Any]]
 Endpoint = Callable[[_AuthenticCall], Any]
 
 
@@ -108,15 +115,16 @@ class Endpoints:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._replies: ExpiringCache[Response] = ExpiringCache(limits.REPLY_LIFETIME)
+        # What was answered to an event, or to a request, that has an idempotency key.
+        self._replies: ExpiringCache[Any] = ExpiringCache(limits.REPLY_LIFETIME)
         # By the path below the app's, None standing for any one segment.
         self._routes: dict[tuple[str | None, ...], tuple[str, Endpoint]] = {
             ("events",): ("POST", self._events),
-            ("batch_events",): ("POST", self._batch_events),
+            ("batch_events",): ("POST", self._once(self._batch_events)),
             ("channels",): ("GET", self._channels),
             ("channels", None): ("GET", self._channel),
             ("channels", None, "users"): ("GET", self._channel_users),
-            ("users", None, "terminate_connections"): ("POST", self._terminate),
+            ("users", None, "terminate_connections"): ("POST", self._once(self._terminate)),
         }
 
     def answer(self, call: ApiCall) -> tuple[Response, list[Output]]:
@@ -175,59 +183,77 @@ class Endpoints:
         authenticate(state.app, call.method, call.path, params, call.body, call.unix_time)
         if not state.app.enabled:
             raise HTTPRefusedError(Refusal.DISABLED, "the app is disabled")
-        key = self._idempotency_key(state, call)
-        if key is not None:
-            first = self._replies.get(key, call.now)
-            if first is not None:
-                return first
+        key = None
         if method == "GET":
             state.usage.count(1, call.now)
-        value = endpoint(_AuthenticCall(state, segments, params, call, out))
+        else:
+            key = check_idempotency_key("X-Idempotency-Key", call.idempotency_key)
+        value = endpoint(_AuthenticCall(state, segments, params, call, out, key))
         # Names may hold what UTF-8 cannot express: escaped, all is well.
         body = b"{}" if not value else json.dumps(value, separators=(",", ":")).encode("ascii")
-        response = Response(200, body)
-        if key is not None:
-            self._replies.set(key, response, len(response.body), call.now)
-        return response
+        return Response(200, body)
 
     def _find(self, segments: list[str]) -> tuple[str, Endpoint] | None:
         shape = tuple(None if at == 1 else segment for at, segment in enumerate(segments))
         return self._routes.get(shape)
 
-    def _idempotency_key(self, state: AppState, call: ApiCall) -> str | None:
-        key = call.idempotency_key
-        if key is None or call.method != "POST":
-            return None
-        if not 0 < len(key) <= limits.IDEMPOTENCY_KEY:
-            raise HTTPRefusedError(
-                Refusal.IDEMPOTENCY_KEY,
-                f"X-Idempotency-Key must be 1 to {limits.IDEMPOTENCY_KEY} characters",
-            )
-        # The id of an app has no space, so that no two apps share a key.
-        return f"{state.app.id} {key}"
+    def _once(self, endpoint: Endpoint) -> Endpoint:
+        """Have *endpoint* act on a request, and on none of its copies."""
+
+        def answer(call: _AuthenticCall) -> Any:
+            if call.key is None:
+                return endpoint(call)
+            scope = scope_of_request(call.state.app, call.key, call.path)
+            value = self._replies.get(scope, call.request.now)
+            if value is None:
+                value = endpoint(call)
+                self._remember(scope, value, call.request.now)
+            return value
+
+        return answer
+
+    def _remember(self, scope: str, value: Any, now: float) -> None:
+        self._replies.set(scope, value, len(str(value)), now)
 
     # Events
 
     def _events(self, call: _AuthenticCall) -> Any:
-        trigger = parse_event(json_body(call.request.body), call.state.app.limits)
-        self._count(call, [trigger])
-        call.out.extend(self._hub.publish(call.state, [trigger.publication], call.request.now))
-        if not trigger.info:
-            return {}
-        channels = trigger.publication.channels
-        return {
-            "channels": {name: _attributes(call.state, name, trigger.info) for name in channels}
-        }
+        body = json_body(call.request.body)
+        [info] = self._publish_once(call, [parse_event(body, call.state.app.limits, call.key)])
+        return {"channels": info} if info else {}
 
     def _batch_events(self, call: _AuthenticCall) -> Any:
         batch = parse_batch(json_body(call.request.body), call.state.app.limits)
-        self._count(call, batch)
-        call.out.extend(
-            self._hub.publish(call.state, [one.publication for one in batch], call.request.now)
-        )
-        if not any(one.info for one in batch):
+        infos = self._publish_once(call, batch)
+        if not any(infos):
             return {}
-        return {"batch": [_batch_info(call.state, one) for one in batch]}
+        # Each event of a batch has one channel.
+        return {"batch": [next(iter(info.values()), {}) for info in infos]}
+
+    def _publish(self, call: _AuthenticCall, triggers: Collection[Trigger]) -> list[Info]:
+        """Publish events, and return what the sender of each has asked to know."""
+        self._count(call, triggers)
+        publications = [one.publication for one in triggers]
+        call.out.extend(self._hub.publish(call.state, publications, call.request.now))
+        return [_info(call.state, one) for one in triggers]
+
+    def _publish_once(self, call: _AuthenticCall, triggers: list[Trigger]) -> list[Info]:
+        """Publish events, but no copies; of a copy, return what was told of the first."""
+        if not [one for one in triggers if one.idempotency_key is not None]:
+            return self._publish(call, triggers)
+        app, now = call.state.app, call.request.now
+        scopes = [scope_of_event(app, one) or str(n) for n, one in enumerate(triggers)]
+        infos: dict[str, Any] = {scope: self._replies.get(scope, now) for scope in scopes}
+        fresh: dict[str, Trigger] = {}
+        for scope, one in zip(scopes, triggers, strict=True):
+            if infos[scope] is None:
+                fresh.setdefault(scope, one)
+        published = self._publish(call, fresh.values())
+        for (scope, one), info in zip(fresh.items(), published, strict=True):
+            infos[scope] = info
+            if one.idempotency_key is not None:
+                self._remember(scope, info, now)
+        return [infos[scope] for scope in scopes]
 
     def _count(self, call: _AuthenticCall, triggers: Iterable[Trigger]) -> None:
         """
@@ -314,8 +340,11 @@ def _attributes(state: AppState, name: str, info: frozenset[str]) -> dict[str, A
     return attributes
 
 
-def _batch_info(state: AppState, trigger: Trigger) -> dict[str, Any]:
-    return _attributes(state, trigger.publication.channels[0], trigger.info)
+def _info(state: AppState, trigger: Trigger) -> Info:
+    if not trigger.info:
+        return {}
+    channels = trigger.publication.channels
+    return {name: _attributes(state, name, trigger.info) for name in channels}
 
 
 def below(prefix: AnyStr, path: AnyStr) -> AnyStr:

@@ -9,6 +9,7 @@ Sources: "Generating authentication signatures" and the limits in the Pusher Cha
 from __future__ import annotations
 
 import hmac
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ from txpusher._text import short_repr
 from txpusher.server import _limits as limits
 from txpusher.server._app import App
 from txpusher.server._core.hub import Publication
-from txpusher.server._core.json import load_object
+from txpusher.server._core.json import kind_of, load_object
 from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import is_presence, is_user_channel
 from txpusher.server._limits import Limits
@@ -114,15 +115,70 @@ def _same(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
 
 
+# Idempotency keys
+
+
+def check_idempotency_key(what: str, key: object) -> str | None:
+    """
+    Return an idempotency key as it is, None where there is none.
+
+    :param what: What has the key, for the message.
+    :raises HTTPRefusedError: The key is no string, or empty or too long.
+    """
+    if key is None:
+        return None
+    if not isinstance(key, str):
+        problem = kind_of(key)
+    elif 0 < len(key) <= limits.IDEMPOTENCY_KEY:
+        return key
+    else:
+        problem = f"{short_repr(key)} of {len(key)}"
+    raise HTTPRefusedError(
+        Refusal.IDEMPOTENCY_KEY,
+        f"{what} must be a string of 1 to {limits.IDEMPOTENCY_KEY} characters, not {problem}",
+    )
+
+
+def scope_of_request(app: App, key: str, path: Iterable[str]) -> str:
+    """
+    Return what a request has in common with its copies alone, as JSON.
+
+    :param key: The request's idempotency key.
+    :param path: The segments of the path below the app's.
+    """
+    return json.dumps([app.id, key, "request", *path])
+
+
+def scope_of_event(app: App, trigger: Trigger) -> str | None:
+    """
+    Return what an event has in common with its copies alone, None where it has no key.
+
+    The key is the event's, whichever request carries it: a BatchPublisher may send an event
+    in one batch, and its copy in another.  It counts together with the event's name and its
+    channels, so that a key that is used twice by mistake swallows no other event; the data of
+    a copy may differ, as it does where it is encrypted anew.
+    """
+    key, event = trigger.idempotency_key, trigger.publication
+    if key is None:
+        return None
+    return json.dumps([app.id, key, "event", event.name, *sorted(event.channels)])
+
+
 # The body
 
 
 @attrs.frozen
 class Trigger:
-    """An event to publish, and the attributes of its channels that the sender asks for."""
+    """
+    An event to publish.
+
+    :ivar info: The attributes of its channels that the sender asks for.
+    :ivar idempotency_key: What the event has in common with its copies, None without a key.
+    """
 
     publication: Publication
     info: frozenset[str]
+    idempotency_key: str | None = None
 
 
 def json_body(body: bytes) -> dict[str, Any]:
@@ -139,11 +195,14 @@ def json_body(body: bytes) -> dict[str, Any]:
         ) from None
 
 
-def parse_event(fields: Mapping[str, Any], app_limits: Limits) -> Trigger:
+def parse_event(
+    fields: Mapping[str, Any], app_limits: Limits, idempotency_key: str | None = None
+) -> Trigger:
     """
     Return the event in the body of POST /events.
 
     :param app_limits: The limits of the app.
+    :param idempotency_key: The key of the request, which is the event's.
     :raises HTTPRefusedError: A field is missing, malformed or too large.
     :raises InvalidRequestError: A name is malformed.
     """
@@ -163,7 +222,7 @@ def parse_event(fields: Mapping[str, Any], app_limits: Limits) -> Trigger:
         raise HTTPRefusedError(
             Refusal.BODY, "an encrypted channel must be the only one of an event"
         )
-    return _trigger(fields, names, app_limits)
+    return _trigger(fields, names, app_limits, idempotency_key)
 
 
 def parse_batch(fields: Mapping[str, Any], app_limits: Limits) -> list[Trigger]:
@@ -190,7 +249,13 @@ def parse_batch(fields: Mapping[str, Any], app_limits: Limits) -> list[Trigger]:
                 Refusal.BODY, f"an event of a batch must be an object, not {short_repr(event)}"
             )
     return [
-        _trigger(event, [check_target(event.get("channel"))], app_limits) for event in batch
+        _trigger(
+            event,
+            [check_target(event.get("channel"))],
+            app_limits,
+            check_idempotency_key("idempotency_key", event.get("idempotency_key")),
+        )
+        for event in batch
     ]
 
 
@@ -225,7 +290,12 @@ def parse_info(
     return names
 
 
-def _trigger(fields: Mapping[str, Any], channels: list[str], app_limits: Limits) -> Trigger:
+def _trigger(
+    fields: Mapping[str, Any],
+    channels: list[str],
+    app_limits: Limits,
+    idempotency_key: str | None,
+) -> Trigger:
     _check_lengths(channels, app_limits)
     name = check_event_name(fields.get("name"))
     data = fields.get("data")
@@ -252,7 +322,7 @@ def _trigger(fields: Mapping[str, Any], channels: list[str], app_limits: Limits)
             Refusal.LARGE_EVENT,
             f"data may have {app_limits.payload_bytes} bytes of UTF-8, not {size}",
         )
-    return Trigger(Publication(name, channels, data, socket_id), info)
+    return Trigger(Publication(name, channels, data, socket_id), info, idempotency_key)
 
 
 def _check_lengths(channels: list[str], app_limits: Limits) -> None:
