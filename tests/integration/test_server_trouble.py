@@ -136,6 +136,23 @@ async def test_errors_429_are_retried_and_publish_nothing(server: ChannelsServer
     await pusher.close()
 
 
+@pytest.mark.parametrize("status", [430, 499, 520, 599])
+@pytest_twisted.ensureDeferred
+async def test_status_that_has_no_phrase_is_answered(
+    server: ChannelsServer, status: int
+) -> None:
+    server.trouble.error_rate, server.trouble.error_status = 1.0, status
+    server.trouble.delay = 0.01
+    wrong = watch(server, "trouble")
+    raw = await connect_raw(server.port)
+    raw.write(signed("GET", "/apps/3/channels"))
+    assert (await raw.response())[::2] == (status, b"trouble on request\n")
+    assert [one.detail for one in wrong] == [
+        f"GET /apps/3/channels: answered with {status}, not acted on, after 0.01 seconds"
+    ]
+    await end(raw)
+
+
 @pytest_twisted.ensureDeferred
 async def test_error_500_to_a_trigger_is_not_retried(server: ChannelsServer) -> None:
     wrong = watch(server, "trouble")

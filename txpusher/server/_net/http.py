@@ -334,8 +334,9 @@ class ChannelsResource(Resource):
             None if key is None else key[0].decode("latin-1"),
             lambda: shown_headers(request),
         )
-        # Twisted has no phrase for 426.
-        request.setResponseCode(response.status, _PHRASES[response.status])
+        # Twisted has no phrase for 426, and nobody has one for what trouble may ask for.
+        phrase = _PHRASES.get(response.status, b"Unknown Status")
+        request.setResponseCode(response.status, phrase)
         request.setHeader(b"content-type", response.content_type)
         for name, value in response.headers.items():
             request.setHeader(name, value)
