@@ -20,6 +20,7 @@ from tests.support.raw_client import (
     frame,
     handshake,
     open_socket,
+    signed,
 )
 from tests.support.waiting import until
 from tests.unit.refusal_scenarios import AT_THE_SOCKETS
@@ -160,6 +161,77 @@ async def test_refusal_is_answered_and_told_to_observers(
     assert words in line_of(refused)
     raw.transport.loseConnection()
     await raw.lost
+
+
+#: Requests that Twisted's HTTP code refuses, and what is told of each.
+MALFORMED = {
+    "no request": (b"BLAH\r\n\r\n", b"HTTP/1.1 400", "it begins b'BLAH'"),
+    "header": (
+        b"GET /up HTTP/1.1\r\nX-Api-Key: 7ad3\r\n7ad3\r\n\r\n",
+        b"HTTP/1.1 400",
+        "it begins b'GET /up HTTP/1.1'",
+    ),
+    "digits": (
+        b"POST /up HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 400",
+        "it begins b'POST /up HTTP/1.1'",
+    ),
+    "chunk": (
+        b"POST /up HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7ad3x\r\n",
+        b"HTTP/1.1 400",
+        "it begins b'POST /up HTTP/1.1'",
+    ),
+    # Twisted says nothing to a line that is too long.
+    "long line": (
+        b"GET /up HTTP/1.1\r\nX: " + b"7ad3" * 9000,
+        b"",
+        "it begins b'GET /up HTTP/1.1'",
+    ),
+    "long request line": (b"GET /" + b"7" * 20_000, b"", "it begins b'GET /777777777777777'"),
+}
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.01])
+@pytest.mark.parametrize("segments", [1, 2])
+@pytest.mark.parametrize("case", MALFORMED)
+@pytest_twisted.ensureDeferred
+async def test_malformed_request_behind_another_is_refused_as_if_alone(
+    server: ChannelsServer, case: str, segments: int, delay: float
+) -> None:
+    malformed, answer, words = MALFORMED[case]
+    good = signed("GET", "/apps/3/channels")
+    server.trouble.delay = delay
+    seen: list[Activity] = []
+    server.add_observer(seen.append)
+    raw = await connect_raw(server.port)
+    if segments == 1:
+        raw.write(good + malformed)
+        assert (await raw.response())[0] == 200
+    else:
+        raw.write(good)
+        assert (await raw.response())[0] == 200
+        raw.write(malformed)
+    await raw.lost
+    assert raw.received[:12] == answer
+    (refused,) = [activity for activity in seen if activity.refusal]
+    assert refused.refusal == Refusal.NO_REQUEST.label
+    assert words in (refused.detail or "")
+    assert "7ad3" not in repr(seen)
+
+
+@pytest_twisted.ensureDeferred
+async def test_refused_request_is_quoted_from_its_begin_however_it_comes_in(
+    server: ChannelsServer,
+) -> None:
+    seen: list[Activity] = []
+    server.add_observer(seen.append)
+    raw = await connect_raw(server.port)
+    raw.write(b"GET /up HTTP/1.1\r\nX-Api-Key: ")
+    await until(lambda: any(one.state is State.READING_REQUEST for one in connections(server)))
+    raw.write(b"7ad3773142a6692b25b8\r\nbad line\r\n\r\n")
+    await raw.lost
+    (refused,) = seen
+    assert (refused.detail or "").endswith("it begins b'GET /up HTTP/1.1'")
 
 
 def test_every_refusal_at_the_sockets_is_tested() -> None:

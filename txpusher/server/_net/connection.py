@@ -19,6 +19,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
 from txpusher.server import _limits as limits
@@ -54,6 +55,8 @@ class State(Enum):
         self.timeout = timeout
 
 
+#: Bytes of a refused request that are quoted.
+_QUOTED = 20
 #: The first byte of TLS (RFC 8446, section 5.1), with which no request of HTTP begins.
 _TLS_HANDSHAKE = b"\x16"
 _NO_TLS = (
@@ -96,6 +99,59 @@ class Site(Protocol):
 
     def lost(self, connection: HTTPConnection, /) -> None:
         """Forget a connection that has ended."""
+
+
+class RequestChannel(HTTPChannel):
+    """
+    Twisted's reader of the requests of a connection, which tells it of malformed requests.
+
+    A request may have just come in, or may have waited for the answers to the requests before.
+
+    :ivar connection: The connection that the requests come in on.
+    """
+
+    connection: HTTPConnection
+    transport: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Of the request that is coming in; too short for a signature.
+        self._first_bytes = b""
+
+    def lineReceived(self, line: bytes) -> None:
+        if line and not self._first_bytes:
+            self._begin(line)
+        try:
+            super().lineReceived(line)
+        except ValueError:
+            # Twisted takes any digits for a Content-Length, and Python makes no
+            # number of some thousand.
+            self.clearLineBuffer()
+            self.connection.refuse(
+                Refusal.NO_REQUEST,
+                f"the head of the request is malformed; it begins {self._first_bytes!r}",
+            )
+        if self.transport.disconnecting:
+            self.connection.refused_by_twisted(self._first_bytes)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        if not self._first_bytes:
+            self._begin(line)
+        super().lineLengthExceeded(line)
+        self.connection.refused_by_twisted(self._first_bytes)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        super().rawDataReceived(data)
+        if self.transport.disconnecting:
+            self.connection.refused_by_twisted(self._first_bytes)
+
+    def allContentReceived(self) -> None:
+        self._first_bytes = b""
+        super().allContentReceived()
+
+    def _begin(self, line: bytes) -> None:
+        self._first_bytes = line[:_QUOTED]
+        self.connection.receiving()
 
 
 class WebSocket(Protocol):
@@ -186,21 +242,22 @@ class HTTPConnection:
             self._site.refused(Refusal.TLS, _NO_TLS)
             self.close()
             return
+        self.receiving()
+        self._http.dataReceived(data)
+
+    def receiving(self) -> None:
+        """Note that a request is coming in."""
         if self.state in (State.CONNECTED, State.KEEP_ALIVE):
             self._enter(State.READING_REQUEST)
-        try:
-            self._http.dataReceived(data)
-        except ValueError:
-            # Twisted takes any digits for a Content-Length, and Python makes no
-            # number of some thousand.
-            self.refuse(Refusal.NO_REQUEST, "the head of the request is malformed")
-        if self.state is State.READING_REQUEST and self.transport.disconnecting:
-            # Twisted has refused the head of the request itself.  What is quoted is too short
-            # for a signature.
+
+    def refused_by_twisted(self, first_bytes: bytes) -> None:
+        """Report that Twisted ends the connection, if a request is coming in: it is refused."""
+        if self.state is State.READING_REQUEST:
+            self._enter(State.CLOSING)
             self._site.refused(
                 Refusal.NO_REQUEST,
                 "a request is no HTTP, or malformed, or its head is too large; it begins "
-                f"{data[:20]!r}",
+                f"{first_bytes!r}",
             )
 
     def answering(self) -> None:

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from txpusher.server import _limits as limits
 from txpusher.server._core.endpoints import Response
 from txpusher.server._core.refusals import Refusal
-from txpusher.server._net.connection import HTTPConnection
+from txpusher.server._net.connection import HTTPConnection, RequestChannel
 
 
 class RequestState(Enum):
@@ -152,6 +152,8 @@ class ChannelsSite(Site):
     """
 
     noisy = False
+    # Twisted's own would choose between this and HTTP/2.
+    protocol = RequestChannel  # type: ignore[assignment]
 
     def __init__(
         self, resource: IResource, reactor: Any, refused: Callable[[Refusal, str], None]
@@ -167,7 +169,7 @@ class ChannelsSite(Site):
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         channel = super().buildProtocol(addr)
-        connection = HTTPConnection(self, channel)
+        connection = channel.connection = HTTPConnection(self, channel)
         channel.requestFactory = lambda channel, *queued: ChannelsRequest(connection, channel)
         return connection
 
