@@ -320,14 +320,31 @@ async def test_a_stopped_sender_sends_no_more_and_leaves_nothing(
 
 
 @pytest_twisted.ensureDeferred
-async def test_waiting_webhooks_are_bounded(
+async def test_waiting_webhooks_are_bounded_and_dropped_ones_are_told(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(limits.WEBHOOKS_WAITING + 5):
+    monkeypatch.setattr(limits, "WEBHOOKS_WAITING", 3)
+    for number in range(5):
+        world.notify(str(number))
+    assert [(one.kind, one.app_id) for one in world.told.activities] == [
+        ("webhook_failed", "3")
+    ] * 2
+    details = [one.detail or "" for one in world.told.activities]
+    assert [detail.partition("/hook: ")[2] for detail in details] == [
+        "0 a: dropped: 3 events wait already",
+        "1 a: dropped: 3 events wait already",
+    ]
+    assert "password" not in repr(details)
+    world.gather()
+    await world.told.wait(3)
+    assert [event["name"] for event in world.receiver.events()] == ["2", "3", "4"]
+    # Those that were sent wait no more.
+    for number in range(5, 8):
         world.notify(str(number))
     world.gather()
-    await world.receiver.wait(1)
-    assert world.receiver.events()[0]["name"] == "5"
+    await world.told.wait(4)
+    assert [event["name"] for event in world.receiver.events()][3:] == ["5", "6", "7"]
+    assert world.told.kinds()[2:] == ["webhook", "webhook"]
 
 
 @pytest_twisted.ensureDeferred

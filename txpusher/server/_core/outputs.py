@@ -81,8 +81,8 @@ class Activity:
     :ivar kind: One of ``"connected"``, ``"disconnected"``, ``"refused"``,
         ``"subscribed"``, ``"unsubscribed"``, ``"signed_in"``, ``"event"`` (from
         the HTTP API), ``"client_event"``, ``"error"`` (a client was sent one),
-        ``"webhook"``, ``"webhook_failed"``, ``"trouble"`` (what the server did wrong on
-        request).
+        ``"webhook"``, ``"webhook_failed"`` (an attempt failed, or a webhook was given up or
+        dropped), ``"trouble"`` (what the server did wrong on request).
     :ivar app_id: The app's id, empty where the client named no app of this server.
     :ivar socket_id: The connection; of an ``"event"``, the connection that is left out.
     :ivar channel: The channel's name.

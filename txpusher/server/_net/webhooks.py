@@ -89,6 +89,13 @@ class _Target:
         self.repeated = 0
         self._waiting = 0
 
+    def make_room(self) -> Event | None:
+        """Drop an event, and return it, if too many wait for one more."""
+        if self._waiting < limits.WEBHOOKS_WAITING:
+            return None
+        self._waiting -= 1
+        return next(queue for queue in self.queues.values() if queue).popleft()
+
     def add(self, event: Event) -> str | None:
         """
         Queue *event*.
@@ -96,9 +103,6 @@ class _Target:
         :return: The name of the queue where a task is to be started for it, else None.
         """
         name = "" if self.app.webhook_batches else event.get("channel", "")
-        if self._waiting >= limits.WEBHOOKS_WAITING:
-            next(queue for queue in self.queues.values() if queue).popleft()
-            self._waiting -= 1
         begins = name not in self.queues
         self.queues.setdefault(name, deque()).append(event)
         self._waiting += 1
@@ -120,7 +124,8 @@ class WebHookSender:
     :param apps: The apps, which name the URLs.
     :param reactor: Keeps the time, and connects.
     :param clock: Returns the time in seconds since the epoch.
-    :param report: Told of every attempt, and of every request that is given up.
+    :param report: Told of every attempt, of every request that is given up, and of every event
+        that is dropped.
     :param kept: How many of the newest requests are kept in ``deliveries``.
     """
 
@@ -147,6 +152,10 @@ class WebHookSender:
         """Queue an event for the URLs of its app."""
         for target in self._targets[notification.app_id]:
             if not self._stopped and target.wants(notification.event):
+                dropped = target.make_room()
+                if dropped is not None:
+                    text = f"dropped: {limits.WEBHOOKS_WAITING} events wait already"
+                    self._report_attempt("webhook_failed", target, f"{_names(dropped)}: {text}")
                 queue = target.add(notification.event)
                 if queue is not None:
                     self._start(target, self._send_queue(target, queue))
@@ -188,7 +197,7 @@ class WebHookSender:
     def _request(self, target: _Target, events: list[Event]) -> _Request:
         body = dump_bytes({"time_ms": int(self._clock() * 1000), "events": events})
         signature = hmac_hex(target.app.secret, body)
-        what = ", ".join(f"{event['name']} {event.get('channel', '')}" for event in events)
+        what = _names(*events)
         number = self.deliveries.add(
             target.app.id,
             target.place,
@@ -285,6 +294,10 @@ class WebHookSender:
         response.deliverBody(ignored)
         await ignored.ended
         return int(response.code)
+
+
+def _names(*events: Event) -> str:
+    return ", ".join(f"{event['name']} {event.get('channel', '')}" for event in events)
 
 
 def _in_words(error: Exception) -> str:
