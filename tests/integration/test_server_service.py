@@ -121,15 +121,36 @@ def plugins(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("runner", ["twist", "twistd"])
+RUNNERS = {
+    "twist": ["-m", "twisted"],
+    "twistd": ["-c", "from twisted.scripts.twistd import run; run()", "-no"],
+}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_runner_of_twisted_says_in_words_what_setting_is_wrong(
+    runner: str, plugins: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, *RUNNERS[runner], "channels", "--activity-timeout", "0"]
+    path = os.pathsep.join([str(plugins), str(ROOT)])
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode != 0
+    assert "activity_timeout must be" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
 def test_runner_of_twisted_serves_until_it_is_told_to_stop(
     runner: str, plugins: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "channels.sock"
-    program = {
-        "twist": ["-m", "twisted"],
-        "twistd": ["-c", "from twisted.scripts.twistd import run; run()", "-no"],
-    }[runner]
+    program = RUNNERS[runner]
     process = Process(
         [sys.executable, *program, "channels", "--listen", f"unix:{path}", "--app", "1:k:s"],
         tmp_path,
@@ -155,10 +176,11 @@ def test_runner_of_twisted_serves_until_it_is_told_to_stop(
     assert not path.exists()
 
 
-def test_help_of_twist_imports_no_reactor(plugins: Path) -> None:
+def test_options_of_twist_import_no_reactor(plugins: Path) -> None:
     # twist installs the reactor that --reactor names.
     code = (
-        "import sys, txpusher.server._plugin\nprint('twisted.internet.reactor' in sys.modules)"
+        "import sys\nfrom txpusher.server._plugin import Options\nOptions().parseOptions([])\n"
+        "print('twisted.internet.reactor' in sys.modules)"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

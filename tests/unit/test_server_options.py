@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.python.usage import UsageError
 
 from txpusher._cli.serve import add_options, given_settings
 from txpusher._server_options import (
@@ -152,7 +153,7 @@ def test_twist_takes_the_options_that_serve_takes(monkeypatch: pytest.MonkeyPatc
     options = Options()
     arguments = "--app 1:a:b --app 2:c:d --activity-timeout 9 --no-client-events"
     options.parseOptions([*arguments.split(), "--path-prefix=/p", "--trouble=error_rate=1"])
-    service = options.make_service()
+    service = options.service
     first, second = service.server._apps
     assert (first.id, second.id) == ("1", "2")
     for app in (first, second):
@@ -163,8 +164,29 @@ def test_twist_takes_the_options_that_serve_takes(monkeypatch: pytest.MonkeyPatc
 def test_twist_serves_the_default_app(monkeypatch: pytest.MonkeyPatch) -> None:
     options = Options()
     options.parseOptions([])
-    [app] = options.make_service().server._apps
+    [app] = options.service.server._apps
     assert (app.id, app.key, app.secret) == ("1", "app-key", "app-secret")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--activity-timeout", "0"], "activity_timeout must be"),
+        (["--trouble", "error_status=200"], "error_status must be"),
+        (["--path-prefix", "a b"], "path_prefix"),
+        (["--webhook", "http://u:pw@x y/"], "webhooks must be URLs"),
+        (["--app", "1:k:s", "--app", "1:k:s"], "apps: two of them have the same id"),
+        ([], "TXPUSHER_WEBHOOK_GRACE: 'x' is not a number"),
+    ],
+)
+def test_twist_refuses_a_wrong_setting_as_an_error_of_usage(
+    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not arguments:
+        monkeypatch.setenv("TXPUSHER_WEBHOOK_GRACE", "x")
+    with pytest.raises(UsageError, match=words) as refused:
+        Options().parseOptions(arguments)
+    assert "pw" not in str(refused.value)
 
 
 def test_every_common_option_is_one_of_twist() -> None:

@@ -44,7 +44,13 @@ def _coerce(option: Option) -> Callable[[str], Any]:
 
 
 class Options(usage.Options):
-    """The options of ``twist channels``, each by environment variable too."""
+    """
+    The options of ``twist channels``, each by environment variable too.
+
+    :ivar service: The service, once the options are parsed.
+    """
+
+    service: ChannelsService
 
     synopsis = "[--listen ENDPOINT] [--app ID:KEY:SECRET]... [options]"
     longdesc = (
@@ -75,12 +81,18 @@ class Options(usage.Options):
         """A URL to send webhooks to; may be given several times."""
         self._lists[WEBHOOKS.name].append(text)
 
-    def make_service(self) -> ChannelsService:
+    def postOptions(self) -> None:
         """
-        Make the service.
+        Make the service, while the runner still takes an error for one of usage.
 
-        :raises ConfigurationError: A setting, or a variable of the environment, is malformed.
+        :raises UsageError: A setting, or a variable of the environment, is malformed.
         """
+        try:
+            self.service = self._make_service()
+        except ConfigurationError as error:
+            raise usage.UsageError(str(error)) from None
+
+    def _make_service(self) -> ChannelsService:
         given: dict[str, Any] = dict(self._lists)
         for option in _SINGLE:
             value = self[option.name]
@@ -100,12 +112,5 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> ChannelsService:
-    """
-    Make the service; ``twist`` and ``twistd`` call this function.
-
-    :raises UsageError: A setting is malformed.
-    """
-    try:
-        return options.make_service()
-    except ConfigurationError as error:
-        raise usage.UsageError(str(error)) from None
+    """Return the service of options that were parsed; the runners of Twisted call this."""
+    return options.service
