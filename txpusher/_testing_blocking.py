@@ -92,10 +92,12 @@ class BlockingRunningServer:
         :param encryption_master_key_base64: As for :meth:`RunningServer.start`.
         :param timeout: Seconds within which the server has to listen.
         :raises ConfigurationError: A setting is wrong or the extra is not installed.
+        :raises InvalidRequestError: *timeout* is no number of seconds.
         :raises RuntimeError: The process ended before it listened; the message has the
             process's own words.
         :raises TimeoutError: The server did not listen in time.
         """
+        check_timeout("timeout", timeout, optional=False)
         return cls(
             App(*DEFAULT_APP) if app is None else app, encryption_master_key_base64, timeout
         )

@@ -266,6 +266,15 @@ def test_malformed_encryption_key_starts_no_process(nothing_left: None) -> None:
         BlockingRunningServer.start(encryption_master_key_base64="nonsense!")
 
 
+@pytest.mark.parametrize("timeout", ["1", None, -1, float("nan")])
+def test_timeout_that_is_no_number_of_seconds_starts_no_process(
+    timeout: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(InvalidRequestError, match="timeout must be a number of seconds >= 0"):
+        BlockingRunningServer.start(timeout=timeout)
+
+
 def interpreter(tmp_path: Path, script: str) -> str:
     """A program that stands for Python."""
     program = tmp_path / "python"

@@ -18,9 +18,11 @@ from twisted.internet.endpoints import (
     UNIXClientEndpoint,
     wrapClientTLS,
 )
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.internet.ssl import Certificate, optionsForClientTLS
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tests.support.certificates import Authority
@@ -321,6 +323,51 @@ async def test_url_names_the_address_of_any_endpoint(address: Any, url: str) -> 
     await server.listen_on(Elsewhere(address))
     assert server.url("1") == url
     await server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_endpoint_whose_port_cannot_be_stopped_is_refused_and_left(
+    clean_reactor: None,
+) -> None:
+    class Standard(Elsewhere):
+        """As ``stdio:`` does: one connection, and no port."""
+
+        def listen(self, factory: Any) -> Any:
+            factory.buildProtocol(None).makeConnection(transport)
+            return succeed(transport)
+
+    transport = StringTransport()
+    server = ChannelsServer([App("1", "k", "s")])
+    with pytest.raises(ConfigurationError, match="a port that can be stopped, not on the Str"):
+        await server.listen_on(Standard(None))
+    assert transport.disconnecting
+    with pytest.raises(RuntimeError, match="not listening"):
+        server.url("1")
+
+
+@pytest_twisted.ensureDeferred
+async def test_server_ends_its_connections_though_its_port_fails_to_stop(
+    clean_reactor: None,
+) -> None:
+    class Stubborn(Elsewhere):
+        def listen(self, factory: Any) -> Any:
+            connection.append(factory.buildProtocol(None))
+            connection[0].makeConnection(Transport())
+            return succeed(self)
+
+        def stopListening(self) -> None:
+            raise ValueError("of its own")
+
+    class Transport(StringTransport):
+        def abortConnection(self) -> None:
+            connection.pop().connectionLost(Failure(ConnectionDone()))
+
+    connection: list[Any] = []
+    server = ChannelsServer([App("1", "k", "s")])
+    await server.listen_on(Stubborn(None))
+    with pytest.raises(ValueError, match="of its own"):
+        await server.stop()
+    assert not connection
 
 
 @pytest_twisted.ensureDeferred

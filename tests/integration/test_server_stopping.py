@@ -180,6 +180,16 @@ async def test_what_is_no_port_fails_the_deferred(port: Any) -> None:
     await server.stop()
 
 
+@pytest.mark.parametrize("interface", [None, b"127.0.0.1", 7])
+@pytest_twisted.ensureDeferred
+async def test_what_is_no_interface_fails_the_deferred(interface: Any) -> None:
+    server = ChannelsServer([App("3", KEY, SECRET)])
+    with pytest.raises(ConfigurationError, match="interface must be a str such as"):
+        await server.listen(0, interface)
+    await server.listen()
+    await server.stop()
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_server_listens_once(server: ChannelsServer) -> None:
     with pytest.raises(ConfigurationError, match="already"):

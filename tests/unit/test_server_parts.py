@@ -109,6 +109,8 @@ def test_a_setting_that_is_wrong_is_named(
         ({"url": "ftp://a"}, "URLs"),
         ({"events": "channel_occupied"}, "several names"),
         ({"events": ["channel_ocupied"]}, "channel_ocupied"),
+        ({"events": [["channel_occupied"]]}, "not \\[\\['channel_occupied'"),
+        ({"events": ["channel_occupied", 7]}, "not \\[7\\]"),
         ({"channel_prefix": 7}, "channel_prefix"),
         ({"headers": [("a", "b")]}, "mapping"),
         ({"headers": {"X-Pusher-Key": "k"}}, "X-Pusher-Key"),
@@ -142,6 +144,11 @@ def test_apps_must_be_told_apart(apps: Any) -> None:
 def test_the_most_connections_are_a_number(most: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_connections"):
         ChannelsServer([App("1", "k", "s")], max_connections=most)
+
+
+def test_clock_of_a_server_can_be_called() -> None:
+    with pytest.raises(ConfigurationError, match="clock must be callable, not the int 7"):
+        ChannelsServer([App("1", "k", "s")], clock=7)
 
 
 def test_an_app_shows_neither_key_nor_secret_nor_webhook() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from txpusher._protocol.encryption import decode_master_key
-from txpusher._text import short_repr, with_type
+from txpusher._text import is_str, short_repr, with_type
 from txpusher._validators import (
     boolean,
     identifier,
@@ -47,13 +47,14 @@ def _events(value: object) -> frozenset[str] | None:
         raise ConfigurationError(
             f"events of a webhook must be several names, such as a list, not {with_type(value)}"
         )
-    names = frozenset(value)
-    if not names <= WEBHOOK_EVENTS:
+    names = list(value)
+    unknown = [one for one in names if not is_str(one) or one not in WEBHOOK_EVENTS]
+    if unknown:
         raise ConfigurationError(
             f"events of a webhook may be {', '.join(sorted(WEBHOOK_EVENTS))}, "
-            f"not {short_repr(sorted(map(str, names - WEBHOOK_EVENTS)))}"
+            f"not {short_repr(unknown)}"
         )
-    return names
+    return frozenset(names)
 
 
 def _headers(value: object) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -118,19 +118,20 @@ class Running:
 
         To cancel it ends at once what is left; the port is released all the same.
         """
-        self._webhooks.stop()
-        if self._console is not None:
-            self._console.stop()
         grace = self._reactor.callLater(limits.STOP_GRACE, self.site.abort)
-        released = maybeDeferred(self._listening.stopListening)
+        released = maybeDeferred(lambda: self._listening.stopListening())
         try:
+            self._webhooks.stop()
+            if self._console is not None:
+                self._console.stop()
             await _shielded(released)
             self.site.stopping = True
             self.carry_out(self._hub.shutdown(self.now()))
             self.site.close_unless_websockets()
             await self.site.emptied()
-        except CancelledError:
-            # Whoever listens next must find the port free.
+        except Exception:
+            # The stop was cancelled, or the port fails to stop.  Whoever listens next must find
+            # the port free.
             self.site.abort()
             await _shielded(released)
             await self.site.emptied()
@@ -139,7 +140,8 @@ class Running:
             if grace.active():
                 grace.cancel()
             self._outbox.stop()
-            self._ticks.stop()
+            if self._ticks.running:
+                self._ticks.stop()
             if self._alarm is not None:
                 self._alarm.cancel()
                 self._alarm = None

@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
-from txpusher._text import short_repr, with_type
+from txpusher._text import is_str, short_repr, with_type
 from txpusher._validators import (
+    check_callable,
     check_optional_whole_number,
     check_port_to_listen_on,
     clean_path_prefix,
@@ -83,6 +84,7 @@ class ChannelsServer:
         self._console = checked_hosts(console)
         self._max_connections = max_connections
         self._path_prefix = clean_path_prefix(path_prefix)
+        check_callable("clock", clock)
         self._clock = clock
         self._observers: list[Observer] = []
         self._running: Running | None = None
@@ -107,12 +109,16 @@ class ChannelsServer:
         :param reactor: The reactor, by default the one that is installed.
         :return: Fires with the server itself once it accepts connections; fails
             with Twisted's ``CannotListenError`` where the port is taken, and with
-            a ConfigurationError where *port* is no port, wsproto is not installed, or the
-            server is listening already.
+            a ConfigurationError where *port* is no port or *interface* no str, wsproto is not
+            installed, or the server is listening already.
         """
 
         def listen(reactor: Any, site: Any) -> Any:
             check_port_to_listen_on(port)
+            if not is_str(interface):
+                raise ConfigurationError(
+                    f"interface must be a str such as '127.0.0.1', not {with_type(interface)}"
+                )
             return reactor.listenTCP(port, site, interface=interface)
 
         return self._turn.run(self._listen, listen, reactor)
@@ -138,8 +144,9 @@ class ChannelsServer:
             must be the same.
         :return: Fires with the server itself once it accepts connections; fails with
             whatever the endpoint fails with, as a rule Twisted's ``CannotListenError``, and
-            with a ConfigurationError where *endpoint* is no endpoint and describes none,
-            wsproto is not installed, or the server is listening already.
+            with a ConfigurationError where *endpoint* is no endpoint and describes none, or
+            has no port that can be stopped (``stdio:``), wsproto is not installed, or the
+            server is listening already.
         """
 
         def listen(reactor: Any, site: Any) -> Any:
@@ -177,7 +184,9 @@ class ChannelsServer:
         )
         try:
             listening = await maybeDeferred(listen, reactor, running.site)
+            _check_that_it_stops(listening)
         except BaseException:
+            running.site.close_unless_websockets()
             # A port on a Unix socket starts the site before it tries to bind the socket.
             running.site.doStop()
             raise
@@ -316,6 +325,18 @@ def _endpoint_of(endpoint: Any, reactor: Any) -> Any:
             f"'unix:/run/channels.sock', not {with_type(endpoint)}"
         )
     return endpoint
+
+
+def _check_that_it_stops(listening: Any) -> None:
+    """
+    Refuse a port that cannot be stopped, such as standard input and output.
+
+    :raises ConfigurationError: *listening* has no such method.
+    """
+    if not callable(getattr(listening, "stopListening", None)):
+        raise ConfigurationError(
+            f"endpoint must listen on a port that can be stopped, not on {with_type(listening)}"
+        )
 
 
 def _reason(error: Exception) -> str:
