@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from txpusher.errors import ConfigurationError
-from txpusher.server import HOSTED_LIMITS, App, Limits
+from txpusher.server import HOSTED_LIMITS, App, Limits, WebHookTarget
 
 from .endpoints_client import EVENT, Client
 from .hub_driver import WALL, Browser, Driver
@@ -206,6 +206,24 @@ def test_webhook_counts_where_its_url_wants_it() -> None:
     # Occupied and a count at first; then a second count.
     client.driver.browser().subscribe("a")
     assert left(client, 10) == 10 - 3
+
+
+def test_webhook_of_a_client_event_counts_where_its_url_wants_it() -> None:
+    targets = [
+        WebHookTarget("http://a", events=["client_event"]),
+        WebHookTarget("http://b", events=["client_event"], channel_prefix="private-a"),
+        WebHookTarget("http://c", events=["cache_miss"]),
+    ]
+    client = Client(limits=Limits(messages_per_day=10), webhooks=targets)
+    client.browser.subscribe("private-a")
+    client.browser.send({"event": "client-x", "channel": "private-a", "data": ""})
+    assert left(client, 10) == 10 - (1 + 2)
+
+
+def test_termination_of_a_user_counts_as_a_call() -> None:
+    client = day(10)
+    assert client.post("/users/u/terminate_connections", {}).status == 200
+    assert left(client, 10) == 10 - 1
 
 
 def test_ping_subscription_and_error_do_not_count() -> None:

@@ -17,9 +17,10 @@ from txpusher.errors import InvalidRequestError
 from txpusher.server._core import messages
 from txpusher.server._core.json import dumps
 from txpusher.server._core.messages import MessageError
-from txpusher.server._core.outputs import Activity, Notify, Output, Send
+from txpusher.server._core.outputs import Activity, Output, Send
 from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import Channel, Connection, needs_auth
+from txpusher.server._core.subscriptions import queue_webhook
 
 
 @attrs.frozen
@@ -109,16 +110,15 @@ def _checked(
 def _deliver(
     connection: Connection, event: _ClientEvent, now: float, out: list[Output]
 ) -> None:
-    app = connection.state.app
-    channel = event.channel
+    state, channel = connection.state, event.channel
     message = messages.channel_event(channel.name, event.name, event.data, event.user_id)
     audience = channel.audience(but=connection)
     out.append(Send(audience, message))
-    connection.state.usage.count(1 + len(audience), now)
+    state.usage.count(1 + len(audience), now)
     out.append(
         Activity(
             "client_event",
-            app.id,
+            state.app.id,
             connection.socket_id,
             channel.name,
             event.name,
@@ -126,14 +126,7 @@ def _deliver(
             event.user_id,
         )
     )
-    if app.webhooks:
-        webhook = {
-            "name": "client_event",
-            "channel": channel.name,
-            "event": event.name,
-            "data": event.data,
-            "socket_id": connection.socket_id,
-        }
-        if event.user_id is not None:
-            webhook["user_id"] = event.user_id
-        out.append(Notify(app.id, webhook))
+    fields = {"event": event.name, "data": event.data, "socket_id": connection.socket_id}
+    if event.user_id is not None:
+        fields["user_id"] = event.user_id
+    queue_webhook(state, channel.name, now, out, "client_event", **fields)

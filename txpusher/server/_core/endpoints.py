@@ -323,6 +323,7 @@ class Endpoints:
     # Users
 
     def _terminate(self, call: _AuthenticCall) -> Any:
+        call.state.usage.count(1, call.request.now)
         call.out.extend(
             self._hub.terminate(call.state, check_user_id(call.path[1]), call.request.now)
         )

@@ -50,7 +50,7 @@ def subscribe(
     if channel is None:
         channel = state.channels[name] = Channel(name)
         if not state.departures.cancel("channel_vacated", name):
-            _queue_webhook(state, name, now, out, "channel_occupied")
+            queue_webhook(state, name, now, out, "channel_occupied")
     joined = channel.join(connection, member)
     connection.channels[name] = channel
     if needs_auth(name):
@@ -62,7 +62,7 @@ def subscribe(
         added = channel.audience(connection)
         _send_member_event(state, channel, "member_added", member.fields(), added, now, out)
         if not state.departures.cancel("member_removed", name, member.user_id):
-            _queue_webhook(state, name, now, out, "member_added", user_id=member.user_id)
+            queue_webhook(state, name, now, out, "member_added", user_id=member.user_id)
     if is_cache(name):
         _send_cached(state, name, me, now, out)
     _count_changed(state, channel, now, out)
@@ -133,7 +133,7 @@ def send_due_departures(state: AppState, now: float, out: list[Output]) -> None:
     """Send the webhook events of those who have left and not come back in time."""
     for event, channel, user_id in state.departures.take(now):
         fields = {} if user_id is None else {"user_id": user_id}
-        _queue_webhook(state, channel, now, out, event, **fields)
+        queue_webhook(state, channel, now, out, event, **fields)
 
 
 def send_due_counts(state: AppState, now: float, out: list[Output]) -> None:
@@ -332,7 +332,7 @@ def _send_cached(
         out.append(Send(me, cached.message))
     else:
         out.append(Send(me, messages.cache_miss(name)))
-        _queue_webhook(state, name, now, out, "cache_miss")
+        queue_webhook(state, name, now, out, "cache_miss")
 
 
 def _send_member_event(
@@ -366,10 +366,10 @@ def _send_count(state: AppState, channel: Channel, now: float, out: list[Output]
     count = {"subscription_count": len(channel.subscribers)}
     message = messages.internal("subscription_count", channel.name, count)
     out.append(Send(channel.audience(), message))
-    _queue_webhook(state, channel.name, now, out, "subscription_count", **count)
+    queue_webhook(state, channel.name, now, out, "subscription_count", **count)
 
 
-def _queue_webhook(
+def queue_webhook(
     state: AppState, channel: str, now: float, out: list[Output], name: str, **fields: Any
 ) -> None:
     """Send the webhook event *name*; the channel of a user has none."""
