@@ -450,3 +450,33 @@ async def test_server_with_a_prefix_answers_without_it_too(listen: Listen) -> No
 def test_prefix_that_is_no_path_is_refused(prefix: Any) -> None:
     with pytest.raises(ConfigurationError, match="path_prefix"):
         ChannelsServer([App("3", KEY, SECRET)], path_prefix=prefix)
+
+
+@pytest.mark.parametrize("prefix", ["/app", "apps", "/apps/x/", "console", "up/and/down"])
+def test_prefix_that_begins_like_a_path_of_the_server_is_refused(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match="path_prefix must not begin with /"):
+        ChannelsServer([App("3", KEY, SECRET)], path_prefix=prefix)
+
+
+# The server's own paths begin with the first two.
+@pytest.mark.parametrize("prefix", ["/ap", "u", "/application/app"])
+@pytest_twisted.ensureDeferred
+async def test_prefix_ends_with_its_segment(listen: Listen, prefix: str) -> None:
+    server = await listen("tcp:0:interface=127.0.0.1", path_prefix=prefix)
+    prefix = f"/{prefix.strip('/')}"
+    raw = await connect_raw(server.port)
+    for path, status in {
+        "/up": 200,
+        f"{prefix}/up": 200,
+        prefix: 200,
+        f"{prefix}x/up": 404,
+        f"{prefix}up": 404,
+        f"{prefix}{prefix}/up": 404,
+    }.items():
+        raw.write(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert ((await raw.response())[0], path) == (status, path)
+    raw.write(signed("GET", "/apps/3/channels"))
+    assert (await raw.response())[0] == 200
+    await end(raw)
+    await close(await open_socket(server.port))
+    await close(await open_socket(server.port, f"{prefix}/app/{KEY}?protocol=7"))

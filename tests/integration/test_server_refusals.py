@@ -58,7 +58,7 @@ REFUSALS = {
         Refusal.LARGE_REQUEST,
         b"POST /apps/3/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n",
         b"HTTP/1.1 413",
-        "1048576",
+        "a request body may have 1048576 bytes, not 9999999",
     ),
     "unsigned": (
         Refusal.AUTH_MISSING,
@@ -106,7 +106,7 @@ REFUSALS = {
         Refusal.UNSUPPORTED_PROTOCOL,
         handshake(f"/app/{KEY}?protocol=3"),
         b"HTTP/1.1 101",
-        "4007",
+        "4007: protocol must be 4, 5, 6 or 7, not '3'",
     ),
     "no protocol": (Refusal.NO_PROTOCOL, handshake(f"/app/{KEY}"), b"HTTP/1.1 101", "4008"),
     "no text": (
@@ -131,13 +131,13 @@ REFUSALS = {
         Refusal.LARGE_MESSAGE,
         GREETED + frame(TEXT, b"x" * 100_001),
         b"HTTP/1.1 101",
-        "1009: a message may have 100000 bytes",
+        "1009: a message may have 100000 bytes in 4096 frames, not 100001 in 1 or more",
     ),
     "no such websocket": (
         Refusal.NO_SOCKET_PATH,
         handshake("/other?protocol=7"),
         b"HTTP/1.1 101",
-        "4005",
+        "4005: the path must be /app/KEY, not '/other'",
     ),
 }
 

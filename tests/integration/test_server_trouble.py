@@ -240,8 +240,13 @@ async def test_every_connection_is_closed_with_the_code(
     for socket in sockets:
         socket.subscribe("presence-a", {"user_id": socket.socket_id})
         await socket.wait("pusher_internal:subscription_succeeded")
+    wrong = watch(server, "trouble")
     assert server.trouble.close_all(code) == 3
     assert server.trouble.close_all(code) == 0
+    assert {one.socket_id for one in wrong} == {socket.socket_id for socket in sockets}
+    assert {(one.app_id, one.detail) for one in wrong} == {
+        ("3", f"{code}: the server closes all connections on request")
+    }
     assert [await socket.end() for socket in sockets] == [code] * 3
     for socket in sockets:
         assert [e["data"]["code"] for e in socket.got("pusher:error")] == [code] * told

@@ -97,6 +97,35 @@ def test_field_that_may_hold_a_signature_is_named_by_its_kind_alone(
     assert "5ec2e7" not in repr([told, client.browser.messages])
 
 
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        (Refusal.INVALID_PROTOCOL, "protocol must be a number, such as 7, not 'seven'"),
+        (Refusal.UNSUPPORTED_PROTOCOL, "protocol must be 4, 5, 6 or 7, not '3'"),
+        (Refusal.AUTH_VERSION, "auth_version must be 1.0, not '2.0'"),
+        (Refusal.OVER_RATE, "the app may publish 1 messages in a second, not 2"),
+        (
+            Refusal.IDEMPOTENCY_KEY,
+            "X-Idempotency-Key must be a string of 1 to 255 characters, not '' of 0",
+        ),
+    ],
+)
+def test_refusal_names_the_limit_and_the_value(refusal: Refusal, words: str) -> None:
+    scenario = SCENARIOS[refusal]
+    client = Client(**scenario.app)
+    scenario.act(client)
+    assert any((one.detail or "").endswith(words) for one in client.driver.activities)
+
+
+@pytest.mark.parametrize("parameter", ["auth_version", "auth_timestamp"])
+def test_signature_in_place_of_another_parameter_is_not_quoted_whole(parameter: str) -> None:
+    client = Client()
+    refused = client.call("GET", "/apps/3/channels", signed={parameter: "5ec2e7" * 10})
+    assert refused.status == 401
+    assert f"{parameter} must be" in refused.body.decode()
+    assert "not '5ec2e75ec2e75ec2e75..." in refused.body.decode()
+
+
 @pytest.mark.parametrize("refusal", SCENARIOS, ids=lambda refusal: refusal.label)
 def test_refusal_is_told_to_observers_and_to_whoever_is_refused(refusal: Refusal) -> None:
     scenario = SCENARIOS[refusal]

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = Logger(namespace="txpusher")
 
+#: The first segments of the server's own paths.
+_OWN_PATHS = ("app", "apps", "console", "up")
+
 
 class Observer(Protocol):
     """A function that is told of everything that happens in a server."""
@@ -64,7 +67,8 @@ class ChannelsServer:
     :param path_prefix: The path at which clients find the server, such as ``"/channels"``
         where a reverse proxy has the server below that path.  The prefix stands in
         :meth:`url`, and is no part of what is signed.  The server answers with the prefix
-        and without it, because a proxy may strip it or leave it.
+        and without it, because a proxy may strip it or leave it; so the prefix must not begin
+        like a path of the server's own, such as ``/app``.
     :param clock: Returns the time in seconds since the epoch, against which the
         timestamps of requests are checked.
     :raises ConfigurationError: A setting is missing or malformed.
@@ -83,7 +87,7 @@ class ChannelsServer:
         check_optional_whole_number("max_connections", max_connections, 1)
         self._console = checked_hosts(console)
         self._max_connections = max_connections
-        self._path_prefix = clean_path_prefix(path_prefix)
+        self._path_prefix = _checked_prefix(path_prefix)
         check_callable("clock", clock)
         self._clock = clock
         self._observers: list[Observer] = []
@@ -300,6 +304,23 @@ class ChannelsServer:
                 observer(activity)
             except Exception:
                 log.failure("An observer failed on {activity}", activity=activity)
+
+
+def _checked_prefix(path_prefix: object) -> str:
+    """
+    Return the setting ``path_prefix`` with one slash before it and none behind it.
+
+    :raises ConfigurationError: It is not the path of a URL, or nobody could tell whether a path
+        has the prefix or is the server's own.
+    """
+    prefix = clean_path_prefix(path_prefix)
+    first = prefix.split("/")[1:2]
+    if first and first[0] in _OWN_PATHS:
+        raise ConfigurationError(
+            f"path_prefix must not begin with /{first[0]}, a path of the server's own, "
+            f"not {short_repr(prefix)}"
+        )
+    return prefix
 
 
 def _endpoint_of(endpoint: Any, reactor: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import attrs
 
@@ -137,9 +136,11 @@ class Hub:
         if protocol is None:
             return Refusal.NO_PROTOCOL, "the query must have protocol=7"
         if not (protocol.isascii() and protocol.isdigit()):
-            return Refusal.INVALID_PROTOCOL, "protocol must be a number, such as 7"
+            problem = f"protocol must be a number, such as 7, not {short_repr(protocol)}"
+            return Refusal.INVALID_PROTOCOL, problem
         if protocol not in ("4", "5", "6", "7"):
-            return Refusal.UNSUPPORTED_PROTOCOL, "protocol must be 4, 5, 6 or 7"
+            problem = f"protocol must be 4, 5, 6 or 7, not {short_repr(protocol)}"
+            return Refusal.UNSUPPORTED_PROTOCOL, problem
         most = state.app.max_connections
         if most is not None and len(state.connections) >= most:
             return Refusal.APP_FULL, f"the app has {most} connections already"
@@ -217,6 +218,8 @@ class Hub:
         reason = "the server closes all connections on request"
         out: list[Output] = []
         for connection in everyone:
+            app_id, detail = connection.state.app.id, f"{code}: {reason}"
+            out.append(Activity("trouble", app_id, connection.socket_id, detail=detail))
             if 4000 <= code <= 4299 or connection.is_told_first:
                 out.append(Send(Audience([connection.peer]), messages.error(code, reason)))
             out.append(Close(connection.peer, code, reason))
@@ -319,11 +322,11 @@ class Hub:
         elif event == "pusher:pong":
             pass
         elif event == "pusher:subscribe":
-            subscribe(connection, _data(message), now, out)
+            subscribe(connection, messages.data_of(message), now, out)
         elif event == "pusher:unsubscribe":
-            unsubscribe(connection, _data(message), now, out)
+            unsubscribe(connection, messages.data_of(message), now, out)
         elif event == "pusher:signin":
-            sign_in(connection, _data(message), out)
+            sign_in(connection, messages.data_of(message), out)
         else:
             raise MessageError(
                 Refusal.UNKNOWN_EVENT,
@@ -383,18 +386,3 @@ class Hub:
             return []
         reason = "the app has ended the connection"
         return self._end(connection, Refusal.TERMINATED, reason, now)
-
-
-def _data(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the ``data`` of a message, which some clients send as JSON in a string."""
-    data = message.get("data")
-    if isinstance(data, str):
-        try:
-            return load_object(data)
-        except ValueError as error:
-            raise MessageError(
-                Refusal.MESSAGE, f"data must be a JSON object: {error}"
-            ) from None
-    if not isinstance(data, dict):
-        raise MessageError(Refusal.MESSAGE, "data must be a JSON object")
-    return data

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from txpusher.server._core.json import dump_bytes, dumps
+from txpusher.server._core.json import dump_bytes, dumps, kind_of, load_object
 from txpusher.server._core.refusals import Refusal
 
 PING = dump_bytes({"event": "pusher:ping", "data": "{}"})
@@ -89,6 +89,28 @@ def channel_event(channel: str, name: str, data: str, user_id: str | None = None
     if user_id is not None:
         fields["user_id"] = user_id
     return dump_bytes(fields)
+
+
+# What comes in
+
+
+def data_of(message: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the ``data`` of a client's message, which some clients send as JSON in a string.
+
+    :raises MessageError: The data is no JSON object.
+    """
+    data = message.get("data")
+    if isinstance(data, str):
+        try:
+            return load_object(data)
+        except ValueError as error:
+            raise MessageError(
+                Refusal.MESSAGE, f"data must be a JSON object: {error}"
+            ) from None
+    if not isinstance(data, dict):
+        raise MessageError(Refusal.MESSAGE, f"data must be a JSON object, not {kind_of(data)}")
+    return data
 
 
 # Exceptions

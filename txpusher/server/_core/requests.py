@@ -32,6 +32,10 @@ from txpusher.server._core.refusals import Refusal
 from txpusher.server._core.state import is_presence, is_user_channel
 from txpusher.server._limits import Limits
 
+#: Characters that are quoted of a parameter beside the signature, with which a program may have
+#: confused it.
+_QUOTED = 20
+
 
 class HTTPRefusedError(Exception):
     """
@@ -71,7 +75,8 @@ def authenticate(
             Refusal.AUTH_KEY, "unknown auth_key: it is not the key of this app"
         )
     if params["auth_version"] != "1.0":
-        raise HTTPRefusedError(Refusal.AUTH_VERSION, "auth_version must be 1.0")
+        version = short_repr(params["auth_version"], _QUOTED)
+        raise HTTPRefusedError(Refusal.AUTH_VERSION, f"auth_version must be 1.0, not {version}")
     _check_time(params["auth_timestamp"], unix_time)
     _check_body(params.get("body_md5"), method, body)
     signed = {name: value for name, value in params.items() if name != "auth_signature"}
@@ -88,7 +93,8 @@ def authenticate(
 def _check_time(text: str, unix_time: float) -> None:
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise HTTPRefusedError(
-            Refusal.AUTH_TIMESTAMP, "auth_timestamp must be seconds since the epoch"
+            Refusal.AUTH_TIMESTAMP,
+            f"auth_timestamp must be seconds since the epoch, not {short_repr(text, _QUOTED)}",
         )
     difference = int(text) - unix_time
     if abs(difference) > limits.CLOCK_DIFFERENCE:

@@ -57,7 +57,10 @@ class Usage:
         if int(now) != self._second:
             self._second, self._published = int(now), 0
         if self._published + messages > self._per_second:
-            return f"the app may publish {self._per_second} messages in a second"
+            return (
+                f"the app may publish {self._per_second} messages in a second, "
+                f"not {self._published + messages}"
+            )
         self._published += messages
         return None
 

@@ -20,6 +20,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
+from txpusher._text import short_repr
 from txpusher.server import _limits as limits
 from txpusher.server._core.endpoints import Response
 from txpusher.server._core.refusals import Refusal
@@ -72,19 +73,20 @@ class ChannelsRequest(Request):
         if length is not None and length > limits.REQUEST_BODY:
             # Nor is the client told to go on, if it asked.
             self.requestHeaders.removeHeader(b"expect")
-            self._refuse()
+            self._refuse(short_repr(length))
 
     def handleContentChunk(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > limits.REQUEST_BODY:
-            self._refuse()
+            self._refuse(f"{self._size} or more")
         else:
             self._body.write(data)
 
-    def _refuse(self) -> None:
+    def _refuse(self, size: str) -> None:
         self._state = RequestState.REFUSED
         self.connection.refuse(
-            Refusal.LARGE_REQUEST, f"a request body may have {limits.REQUEST_BODY} bytes"
+            Refusal.LARGE_REQUEST,
+            f"a request body may have {limits.REQUEST_BODY} bytes, not {size}",
         )
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:

@@ -77,7 +77,8 @@ class IncomingMessage:
         self._frames += event.frame_finished
         if self._size > limits.MESSAGE or self._frames > limits.MESSAGE_FRAMES:
             raise MessageTooBigError(
-                f"a message may have {limits.MESSAGE} bytes in {limits.MESSAGE_FRAMES} frames"
+                f"a message may have {limits.MESSAGE} bytes in {limits.MESSAGE_FRAMES} frames, "
+                f"not {self._size} in {self._frames} or more"
             )
         if event.message_finished:
             text, self._text = self._text, None
@@ -164,7 +165,8 @@ class WebSocketConnection:
         path, _, query = uri.partition(b"?")
         app_path = _APP_PATH(below(path_prefix, path))
         if app_path is None:
-            self._subscribers.refuse(self, Refusal.NO_SOCKET_PATH, "the path must be /app/KEY")
+            reason = f"the path must be /app/KEY, not {short_repr(path.decode('latin-1'))}"
+            self._subscribers.refuse(self, Refusal.NO_SOCKET_PATH, reason)
         else:
             key = unquote(app_path[1].decode("ascii"))
             params = dict(parse_qsl(query.decode("latin-1")))
