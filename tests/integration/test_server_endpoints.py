@@ -20,8 +20,10 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.internet.ssl import Certificate, optionsForClientTLS
+from twisted.internet.ssl import Certificate, CertificateOptions, optionsForClientTLS
 from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import WrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -322,6 +324,22 @@ async def test_url_names_the_address_of_any_endpoint(address: Any, url: str) -> 
     server = ChannelsServer([App("1", "k", "s")])
     await server.listen_on(Elsewhere(address))
     assert server.url("1") == url
+    await server.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_url_is_https_where_tls_is_wrapped_in_another_protocol() -> None:
+    class Wrapped(Elsewhere):
+        """As a port that reads the line of a proxy before TLS begins."""
+
+        def listen(self, factory: Any) -> Any:
+            with_tls = TLSMemoryBIOFactory(CertificateOptions(), False, factory)
+            self.factory = WrappingFactory(WrappingFactory(with_tls))
+            return succeed(self)
+
+    server = ChannelsServer([App("1", "k", "s")])
+    await server.listen_on(Wrapped(IPv4Address("TCP", "10.0.0.1", 443)))
+    assert server.url("1") == "https://k:s@10.0.0.1:443/apps/1"
     await server.stop()
 
 

@@ -74,6 +74,22 @@ async def test_log_of_the_service_tells_what_the_server_refuses(
 
 
 @pytest_twisted.ensureDeferred
+async def test_stopped_service_tells_nothing_more_of_its_server(
+    log: Any, clean_reactor: None
+) -> None:
+    service = ChannelsService(ChannelsServer([App("3", KEY, SECRET)]), LOCAL)
+    service.startService()
+    await service.stopService()
+    await service.server.listen()
+    raw = await connect_raw(service.server.port)
+    raw.write(b"GET /apps/3/channels HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await raw.response())[0] == 401
+    await end(raw)
+    await service.server.stop()
+    assert "auth_key is missing" not in log.text
+
+
+@pytest_twisted.ensureDeferred
 async def test_port_in_use_fails_the_start_of_the_service(
     server: ChannelsServer,
 ) -> None:

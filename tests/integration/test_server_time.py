@@ -72,6 +72,29 @@ async def test_connection_without_authorization_is_closed_at_its_very_moment(
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_is_due_earlier_than_what_was_due_first_is_done_at_its_very_moment(
+    log: Log, clean_reactor: None
+) -> None:
+    reactor = Timed()
+    server = ChannelsServer(
+        [
+            App("3", KEY, SECRET, authorization_timeout=0.75),
+            App("4", "other", SECRET, authorization_timeout=0.25),
+        ]
+    )
+    await server.listen(reactor=reactor)
+    patient = await open_socket(server.port)
+    hasty = await open_socket(server.port, "/app/other?protocol=7")
+    reactor.clock.advance(0.25)
+    assert await hasty.end() == 4009
+    reactor.clock.advance(0.25)
+    assert not patient.is_closing()
+    reactor.clock.advance(0.25)
+    assert await patient.end() == 4009
+    await server.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_webhook_of_departure_is_sent_at_its_very_moment(
     log: Log, clean_reactor: None
 ) -> None:

@@ -103,6 +103,20 @@ async def test_webhook_can_be_verified_by_its_receiver(world: World, log: Log) -
 
 
 @pytest_twisted.ensureDeferred
+async def test_user_and_password_of_a_webhook_are_sent_without_their_escapes(
+    world: World,
+) -> None:
+    url = world.url.replace("user:password", "us%40er:p%3Ass%25")
+    escaped = World(url, world.receiver, None, batches=False)
+    escaped.notify("channel_occupied")
+    await world.receiver.wait(1)
+    (request,) = world.receiver.requests
+    assert (request.getUser(), request.getPassword()) == (b"us@er", b"p:ss%")
+    await escaped.told.wait(1)
+    escaped.sender.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_later_events_are_sent_in_a_later_webhook(world: World) -> None:
     for number in range(3):
         world.notify(str(number))

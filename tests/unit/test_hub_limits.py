@@ -96,6 +96,9 @@ def test_channel_of_the_hosted_service_has_a_name_of_164() -> None:
     # The name of a user's channel is not counted with its beginning.
     user = f"#server-to-user-{'x' * 160}"
     assert client.post("/events", {**EVENT, "channels": [user]}).status == 200
+    client.browser.sign_in("x" * 160)
+    client.browser.subscribe(user)
+    assert client.browser.got(SUCCEEDED)[-1]["channel"] == user
     assert Client().post("/events", {**EVENT, "channels": [too_long]}).status == 200
 
 
