@@ -66,7 +66,7 @@ class Refusal(Enum):
     DISABLED = Means.STATUS, 403, "a request to an app that is disabled"
     OVER_QUOTA = Means.STATUS, 403, "an event beyond the app's messages of a day"
     OVER_RATE = Means.STATUS, 429, "an event beyond the app's messages of a second"
-    IDEMPOTENCY_KEY = Means.STATUS, 400, "an idempotency key that is empty or too long"
+    IDEMPOTENCY_KEY = Means.STATUS, 400, "an idempotency key that is no text, empty or too long"
     BODY = Means.STATUS, 400, "a body that is not JSON, or lacks something"
     NAME = Means.STATUS, 400, "the name of a channel, an event or a user that is malformed"
     INFO = Means.STATUS, 400, "an attribute that the endpoint or the channel does not have"
