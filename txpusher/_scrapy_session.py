@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable
 from enum import Enum, auto
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from scrapy import signals
 from scrapy.crawler import Crawler
@@ -35,7 +35,9 @@ LOG_INTERVAL = 60.0
 #: of what ten requests do, and nobody who watches a crawl sees the difference.
 LINGER = 0.1
 
-_sessions: WeakKeyDictionary[Crawler, Session] = WeakKeyDictionary()
+#: A session knows its crawler, so that a session kept alive here would keep the crawler, too.
+#: Pipeline and extension keep the session, and the crawler keeps them.
+_sessions: WeakKeyDictionary[Crawler, ref[Session]] = WeakKeyDictionary()
 
 
 class _State(Enum):
@@ -80,9 +82,11 @@ class Session:
     @classmethod
     def of(cls, crawler: Crawler) -> Session:
         """Return the session of *crawler*, made for whoever asks first."""
-        session = _sessions.get(crawler)
+        known = _sessions.get(crawler)
+        session = None if known is None else known()
         if session is None:
-            session = _sessions[crawler] = cls(crawler)
+            session = cls(crawler)
+            _sessions[crawler] = ref(session)
         return session
 
     async def publish_item(self, item: Any) -> None:

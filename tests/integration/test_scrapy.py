@@ -23,7 +23,7 @@ from txpusher.testing import RunningServer
 pytest.importorskip("scrapy")
 pytest.importorskip("wsproto")
 
-CRAWL = Path(__file__).parent / "scripts" / "crawl.py"
+SCRIPTS = Path(__file__).parent / "scripts"
 REACTORS = {"asyncio": {}, "default": {"TWISTED_REACTOR": None}}
 
 
@@ -54,10 +54,12 @@ class Crawled:
         return [self.stats.get(f"pusher/{name}_count", 0) for name in names]
 
 
-async def crawl(pusher_url: str, site: str, **settings: Any) -> Crawled:
-    def run() -> Crawled:
+async def run_script(script: str, pusher_url: str, *arguments: str) -> tuple[Any, str]:
+    """Run a script that crawls; return what it prints as its result, and the log."""
+
+    def run() -> tuple[Any, str]:
         done = subprocess.run(
-            [sys.executable, str(CRAWL), site, json.dumps(settings)],
+            [sys.executable, str(SCRIPTS / script), *arguments],
             env={**os.environ, "PUSHER_URL": pusher_url},
             capture_output=True,
             text=True,
@@ -65,11 +67,15 @@ async def crawl(pusher_url: str, site: str, **settings: Any) -> Crawled:
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        result = json.loads(done.stdout.rpartition("RESULT ")[2])
         assert "secret" not in done.stderr
-        return Crawled(result["stats"], result["items"], done.stderr)
+        return json.loads(done.stdout.rpartition("RESULT ")[2]), done.stderr
 
     return await deferToThread(run)
+
+
+async def crawl(pusher_url: str, site: str, **settings: Any) -> Crawled:
+    result, log = await run_script("crawl.py", pusher_url, site, json.dumps(settings))
+    return Crawled(result["stats"], result["items"], log)
 
 
 @pytest_twisted.async_yield_fixture
@@ -252,3 +258,15 @@ async def test_malformed_settings_switch_the_add_on_off_in_words(running, site):
     crawled = await crawl(running.url, site(3), PUSHER_CLIENT_OPTIONS={"timeuot": 3})
     assert "a name that is no argument of Pusher" in crawled.log
     assert running.events == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_crawl_leaves_neither_crawler_nor_connection_in_the_process(running, site):
+    # The engine of the second crawl never starts.
+    several = ({}, {"SCHEDULER": "no.Scheduler"}, {"PUSHER_STATS_INTERVAL": 0.01}, {})
+    result, _ = await run_script(
+        "crawls.py", running.url, site(0), *(json.dumps(settings) for settings in several)
+    )
+    assert result["began"] == [True, False, True, True]
+    assert len(published(running)) == 3
+    assert (result["connections"], result["left"]) == ([0, 0, 0, 0], 0)
