@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from enum import Enum, auto
 from typing import Any
 from weakref import WeakKeyDictionary, ref
@@ -20,6 +20,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from txpusher._event import Event
+from txpusher._http.stats import Attempt
 from txpusher._scrapy_items import OversizeError, encode_item
 from txpusher._scrapy_settings import ScrapySettings
 from txpusher.client import Pusher
@@ -31,8 +32,8 @@ logger = logging.getLogger("txpusher.scrapy")
 #: Seconds between two log lines of one kind: a crawl has many items that fail alike.
 LOG_INTERVAL = 60.0
 
-#: Seconds for which an item's event waits for others: ten in a request cost a crawl a fifth
-#: of what ten requests do, and nobody who watches a crawl sees the difference.
+#: Seconds for which an item's event waits for others while no request is in flight: 100 items
+#: 20 ms apart are 20 requests then, not 100, and nobody who watches a crawl sees the delay.
 LINGER = 0.1
 
 #: A session knows its crawler, so that a session kept alive here would keep the crawler, too.
@@ -63,9 +64,11 @@ class Session:
         try:
             self.pusher = Pusher.from_url(
                 self.settings.url,
-                **self.settings.client_options,
+                **self._counting(self.settings.client_options),
             )
-            self._publisher = BatchPublisher(self.pusher, max_pending=self.settings.max_pending)
+            self._publisher = BatchPublisher(
+                self.pusher, max_pending=self.settings.max_pending, linger=LINGER
+            )
         except ConfigurationError as error:
             # The words name the setting, and quote no URL.
             raise NotConfigured(f"PUSHER_URL or PUSHER_CLIENT_OPTIONS: {error}") from None
@@ -76,6 +79,8 @@ class Session:
         self._crawler = crawler
         self._state = _State.PUBLISHING
         self._unsettled = 0
+        #: When the end of the crawl is to be over; None before it has begun.
+        self._ends: float | None = None
         self._last_logged: dict[str, float] = {}
         crawler.signals.connect(self._engine_stopped, signal=signals.engine_stopped)
 
@@ -88,6 +93,26 @@ class Session:
             session = cls(crawler)
             _sessions[crawler] = ref(session)
         return session
+
+    def _counting(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a Pusher with an ``on_attempt`` that counts before theirs."""
+        on_attempt = options.get("on_attempt")
+
+        def count(attempt: Attempt) -> None:
+            self._count_attempt(attempt)
+            if on_attempt is not None:
+                on_attempt(attempt)
+
+        if on_attempt is not None and not callable(on_attempt):
+            # Pusher refuses it, in words of its own.
+            return dict(options)
+        return {**options, "on_attempt": count}
+
+    def _count_attempt(self, attempt: Attempt) -> None:
+        # The extension's messages are no batches.
+        is_of_items = attempt.path.endswith("/batch_events")
+        if is_of_items and attempt.attempt > 1 and self._state is _State.PUBLISHING:
+            self.count("retry_count")
 
     async def publish_item(self, item: Any) -> None:
         """
@@ -175,22 +200,36 @@ class Session:
 
         Then every figure is final.
         """
-        timeout = self.settings.flush_timeout
-        left = await in_scrapy(self._publisher.flush(timeout))
+        left = await in_scrapy(self._publisher.flush(self.time_left()))
         self._state = _State.COUNTED
-        self.count("retry_count", self.pusher.stats.retried)
         if left:
             self.count("flush_timeout_count", left)
             logger.error(
                 "%d events had no outcome %g seconds after the last item "
                 "(PUSHER_FLUSH_TIMEOUT)",
                 left,
-                timeout,
+                self.settings.flush_timeout,
                 extra={"spider": self._crawler.spider},
             )
 
-    def tell(self, event: str, data: Any) -> Deferred[Any]:
-        """Publish a message of the extension's; the Deferred never fails."""
+    def time_left(self) -> float:
+        """
+        Return how many seconds the end of the crawl may take yet.
+
+        The first call begins the end, which takes PUSHER_FLUSH_TIMEOUT seconds at most.
+        """
+        now = time.monotonic()
+        if self._ends is None:
+            self._ends = now + self.settings.flush_timeout
+        return max(0.0, self._ends - now)
+
+    def tell(self, event: str, data: Any, *, within: float | None = None) -> Deferred[Any]:
+        """
+        Publish a message of the extension's.
+
+        :param within: Seconds after which the message is given up; None for never.
+        :return: A Deferred that fires when the message has an outcome, and never fails.
+        """
         try:
             channel = self.settings.stats_channel(None, self._crawler.spider)
             text = self.settings.serialize(data)
@@ -198,6 +237,8 @@ class Session:
             self.log(logging.WARNING, event, "%s was not published: %s", event, error)
             return _done()
         published: Deferred[Any] = self.pusher.trigger(channel, event, text)
+        if within is not None:
+            published.addTimeout(within, self.pusher.transport.reactor, _time_is_up)
         return published.addErrback(
             lambda failure: self.log(
                 logging.WARNING, event, "%s was not published: %s", event, failure.value
@@ -223,6 +264,11 @@ class Session:
         if now - self._last_logged.get(kind, -LOG_INTERVAL) >= LOG_INTERVAL:
             self._last_logged[kind] = now
             logger.log(level, text, *arguments, extra={"spider": self._crawler.spider})
+
+
+def _time_is_up(result: object, timeout: float) -> None:
+    """Fail in words; what the cancelled message came to does not matter."""
+    raise TimeoutError("the time of PUSHER_FLUSH_TIMEOUT was up")
 
 
 def _done() -> Deferred[None]:

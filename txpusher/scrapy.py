@@ -107,11 +107,17 @@ class PusherExtension:
             self._task.start(interval, now=False)
 
     async def spider_closed(self, reason: str) -> None:
-        """Tell of the end, and wait until the message has been sent."""
+        """
+        Tell of the end, and wait until the message has been sent.
+
+        The wait takes no longer than what the flush has left of PUSHER_FLUSH_TIMEOUT.
+        """
         if self._task.running:
             self._task.stop()
         told = self._session.tell(
-            "spider_closed", {"spider": self._name, "reason": reason, "stats": self._stats()}
+            "spider_closed",
+            {"spider": self._name, "reason": reason, "stats": self._stats()},
+            within=self._session.time_left(),
         )
         await in_scrapy(told)
 

@@ -160,12 +160,35 @@ async def test_crawl_ends_at_the_flush_timeout_where_the_server_is_silent(serve,
         site(30),
         PUSHER_FLUSH_TIMEOUT=0.5,
         PUSHER_CLIENT_OPTIONS={"timeout": 60.0},
-        EXTENSIONS={"txpusher.scrapy.PusherExtension": None},
     )
     assert crawled.items == list(range(30))
     assert crawled.counts("publish", "success", "failed") == [30, 0, 0]
     assert crawled.stats["pusher/flush_timeout_count"] == 30
     assert "30 events had no outcome 0.5 seconds after the last item" in crawled.log
+    assert "spider_closed was not published: the time of PUSHER_FLUSH" in crawled.log
+
+
+@pytest_twisted.ensureDeferred
+async def test_crawl_without_the_pipeline_ends_at_the_flush_timeout(serve, site):
+    server = serve(never_answer)
+    crawled = await crawl(
+        f"http://key:secret@127.0.0.1:{server.port}/apps/1",
+        site(1),
+        PUSHER_FLUSH_TIMEOUT=0.1,
+        PUSHER_CLIENT_OPTIONS={"timeout": 60.0},
+        ITEM_PIPELINES={"txpusher.scrapy.PusherPipeline": None},
+    )
+    assert "spider_closed was not published: the time of PUSHER_FLUSH" in crawled.log
+
+
+@pytest_twisted.ensureDeferred
+async def test_stats_count_the_repeated_requests_of_items_alone(site):
+    nobody = "http://key:secret@127.0.0.1:1/apps/1"
+    of_extension = await crawl(nobody, site(1), PUSHER_ITEM_CLASSES=["decimal.Decimal"])
+    of_item = await crawl(nobody, site(1))
+    assert of_extension.log.count("was not published") == 2
+    assert of_extension.counts("publish", "retry") == [0, 0]
+    assert of_item.counts("publish", "retry") == [1, 3]
 
 
 @pytest_twisted.ensureDeferred
