@@ -92,6 +92,38 @@ class TestExitCodes:
         assert codes.fail("a\n  b\x1b[31m.", 3, "do\nc") == 3
         assert capsys.readouterr().err == "txpusher: a b\\x1b[31m; do c\n"
 
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("http://key:secret@host/apps/1", "http://...@host/apps/1"),
+            ("http://key:one/secret@host/apps/1", "http://...@host/apps/1"),
+            ("http://key:one@secret@host/apps/1", "http://...@host/apps/1"),
+            ("http:%2F%2Fkey:secret@host%2Fapps", "http:%2F%2F...@host%2Fapps"),
+            ("'http://key:secretsecr... has 330", "'http://...@ has 330"),
+        ],
+    )
+    def test_failure_shows_no_login_of_a_url(
+        self, url: str, shown: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        codes.fail(f"cannot read {url}", hint=f"give another than {url}")
+        assert capsys.readouterr().err == (
+            f"txpusher: cannot read {shown}; give another than {shown}\n"
+        )
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "https://KEY:SECRET@HOST/apps/APP_ID",
+            "http://[user:password@]host[:port]",
+            "mail me@example.com, not http://example.com/ or http://example.com:80/ ...",
+        ],
+    )
+    def test_failure_shows_examples_as_they_are(
+        self, text: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        codes.fail(text)
+        assert capsys.readouterr().err == f"txpusher: {text}\n"
+
     def test_help_names_every_code(self) -> None:
         named = {int(line.split()[0]) for line in codes.TABLE.splitlines()[1:]}
         assert named == {0, 1, 2, 3, 4, 5, 130}
@@ -114,11 +146,26 @@ class TestUnforeseen:
         assert cli.main(["channels"]) == 1
         assert "Traceback" in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        "before",
+        [
+            ["channels"],
+            ["channels", "--url-file"],
+            ["doctor", "--url-file"],
+            ["auth", "private-a"],
+            ["sign", "GET"],
+        ],
+    )
     def test_secret_of_a_url_among_the_arguments_is_not_repeated(
-        self, capsys: pytest.CaptureFixture[str]
+        self,
+        before: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
-        with pytest.raises(SystemExit):
-            cli.main(["channels", "http://key:secret@host/apps/1"])
+        monkeypatch.setenv("PUSHER_URL", "http://key:secret@host/apps/1")
+        with pytest.raises(SystemExit) as ended:
+            sys.exit(cli.main([*before, "http://key:secret@host/apps/1"]))
+        assert ended.value.code in (codes.FAILED, codes.USAGE)
         shown = capsys.readouterr().err
         assert "//...@host" in shown
         assert "secret" not in shown

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 
@@ -78,6 +79,10 @@ def code_of(error: PusherError) -> int:
     return FAILED
 
 
+#: User and password in a URL, as it is or percent-escaped, or quoted up to the middle of them;
+#: not those that a message has as an example.
+_LOGIN = re.compile(r"(//|%2[Ff]%2[Ff])(?!KEY:SECRET@|\[)(?:\S*@|[^\s/@]*:\S*\.\.\.)")
+
 _DOCTOR = "'txpusher doctor' looks closer"
 #: The first class that fits counts.
 _HINTS: tuple[tuple[type[PusherError], str], ...] = (
@@ -107,9 +112,12 @@ def fail(message: str, code: int = FAILED, hint: str = "") -> int:
     """
     Print what went wrong on the standard error, in one line, and return *code*.
 
+    A URL in it is shown without user and password: PUSHER_URL, among the arguments by
+    mistake, holds the secret.
+
     :param hint: What to do about it.
     """
-    text = f"{message.rstrip('.')}; {hint}" if hint else message
+    text = _LOGIN.sub(r"\1...@", f"{message.rstrip('.')}; {hint}" if hint else message)
     # Closed before the program began, or full: the exit code has to do.
     if sys.stderr is not None:
         with contextlib.suppress(OSError):

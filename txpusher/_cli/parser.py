@@ -6,7 +6,6 @@ The argument parser of the commands, and the options that many of them have.
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -51,9 +50,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print *message* in one line, and end the program with the code of wrong usage."""
-        # A URL among the arguments may hold a secret.
-        shown = re.sub(r"//[^/@\s]+@", "//...@", message)
-        raise SystemExit(fail(shown, USAGE, f"see '{self.prog} --help'"))
+        raise SystemExit(fail(message, USAGE, f"see '{self.prog} --help'"))
 
     def format_usage(self) -> str:
         """Return the usage, which has the arguments and leaves options to their list."""
