@@ -27,7 +27,12 @@ _MAX_FIELDS = 100
 #: How long a browser may remember the answer to a preflight, in seconds.
 _PREFLIGHT_SECONDS = 600
 
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s,*]+").fullmatch
+#: An origin as browsers write it.  Source: the HTML standard, "Origin" ("serialization of an
+#: origin"): the host of the URL, in lower case and ASCII, and a port that is not the default.
+_ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._~-]+)(?P<port>:[1-9][0-9]{0,4})?"
+).fullmatch
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}").fullmatch
 
 _log = Logger(namespace="txpusher")
@@ -186,6 +191,12 @@ class Endpoint(Resource):
             raise RefusalError(413, f"the body may have {self._max_bytes} bytes, not {size}")
 
 
+def _is_origin(text: str) -> bool:
+    found = _ORIGIN(text)
+    scheme = text.partition(":")[0]
+    return found is not None and found["port"] != _DEFAULT_PORTS.get(scheme, "")
+
+
 def _checked_origins(origins: object) -> frozenset[str]:
     """Return *origins*, one or several, as a set."""
     several = [origins] if isinstance(origins, str) else origins
@@ -195,10 +206,11 @@ def _checked_origins(origins: object) -> frozenset[str]:
         )
     checked = set()
     for origin in several:
-        if not isinstance(origin, str) or not _ORIGIN(origin):
+        if not isinstance(origin, str) or not _is_origin(origin):
             raise ConfigurationError(
-                "allowed_origins must hold origins such as https://example.com, in lower "
-                f"case, without a path or a wildcard, not {with_type(origin)}"
+                "allowed_origins must hold origins as browsers send them, such as "
+                "https://example.com: in lower case and ASCII, without a path, a wildcard "
+                f"or the default port, not {with_type(origin)}"
             )
         checked.add(str.__str__(origin))
     return frozenset(checked)

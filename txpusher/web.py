@@ -13,10 +13,12 @@ documentation.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import inspect
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from types import CoroutineType
 from typing import Any, Protocol
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.web.iweb import IRequest
 
 from txpusher._protocol.names import check_channel, check_socket_id, needs_auth
@@ -47,7 +49,13 @@ class Authorize(Protocol):
 
     def __call__(
         self, request: IRequest, channel: str, socket_id: str, /
-    ) -> bool | Mapping[str, Any] | Awaitable[bool | Mapping[str, Any] | None] | None:
+    ) -> (
+        bool
+        | Mapping[str, Any]
+        | Deferred[Any]
+        | Coroutine[Any, Any, bool | Mapping[str, Any] | None]
+        | None
+    ):
         """
         Decide about one subscription.
 
@@ -62,7 +70,9 @@ class Identify(Protocol):
 
     def __call__(
         self, request: IRequest, /
-    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None:
+    ) -> (
+        Mapping[str, Any] | Deferred[Any] | Coroutine[Any, Any, Mapping[str, Any] | None] | None
+    ):
         """
         Find the user of one request.
 
@@ -81,6 +91,9 @@ class HandleEvent(Protocol):
         :param event: A mapping with ``name`` and, most often, ``channel``.
         :param webhook: The webhook that brought the event.  A repeated webhook has the same
             ``signature``.
+        :return: A Deferred or a coroutine to wait for; any other value counts for nothing,
+            but a generator or an awaitable of another kind, such as an asyncio Future, is a
+            failure: nobody would learn of its outcome.
         """
 
 
@@ -230,5 +243,17 @@ class WebHookResource(Endpoint):
 
 
 async def _outcome(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call *function*, and wait for the Deferred or the coroutine that it may return."""
-    return await maybeDeferred(function, *arguments)
+    """
+    Call *function*, and wait for the Deferred or the coroutine that it may return.
+
+    :raises TypeError: *function* returns something else that is not done yet.
+    """
+    result = function(*arguments)
+    is_awaited = isinstance(result, (Deferred, CoroutineType))
+    is_awaitable = hasattr(result, "__await__") or inspect.isasyncgen(result)
+    if not is_awaited and (is_awaitable or inspect.isgenerator(result)):
+        raise TypeError(
+            "a callable must return a value, a Deferred or a coroutine, not a "
+            f"{type(result).__name__} (Deferred.fromFuture adapts an asyncio Future)"
+        )
+    return await maybeDeferred(lambda: result)

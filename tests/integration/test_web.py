@@ -15,7 +15,17 @@ from tests.support.waiting import until, within
 from txpusher import ConfigurationError
 from txpusher.web import ChannelAuthResource, UserAuthResource
 
-from .web_client import FORM, PUSHER, SUBSCRIBE, ask, connect, header, never, serve_resource
+from .web_client import (
+    FORM,
+    PUSHER,
+    SUBSCRIBE,
+    UNDONE,
+    ask,
+    connect,
+    header,
+    never,
+    serve_resource,
+)
 
 serve = serve_resource
 #: A form as a browser sends one with a file.
@@ -83,6 +93,17 @@ class TestChannelAuth:
         }
         url = serve(ChannelAuthResource(PUSHER, ways[way]))
         assert (await ask(url))[0] == 200
+
+    @pytest.mark.parametrize("returned", UNDONE)
+    @pytest.mark.parametrize("resource", [ChannelAuthResource, UserAuthResource])
+    @pytest_twisted.ensureDeferred
+    async def test_callable_that_returns_what_nobody_waits_for_is_a_500(
+        self, serve, log, resource, returned
+    ):
+        status, reply, _ = await ask(serve(resource(PUSHER, lambda *_: returned())))
+        assert (status, reply) == (500, {"error": "the server failed"})
+        [failure] = log.flush()
+        assert "must return a value, a Deferred or a coroutine" in text_of(failure)
 
     @pytest.mark.parametrize("verdict", [False, None])
     @pytest_twisted.ensureDeferred
@@ -312,11 +333,34 @@ class TestOrigins:
             7,
             {PAGE: True},
             "HTTPS://shop.example",
+            "https://Shop.example",
+            "https://shop.example:443",
+            "http://shop.example:80",
+            "https://shop.example:",
+            "https://shop.example:0443",
+            "https://shop.example:web",
+            "https://bücher.example",
         ],
     )
-    def test_origin_that_is_none_is_refused_when_the_resource_is_made(self, origins):
+    def test_origin_that_no_browser_sends_is_refused_when_the_resource_is_made(self, origins):
         with pytest.raises(ConfigurationError, match="allowed_origins"):
             ChannelAuthResource(PUSHER, allow, allowed_origins=origins)
+
+    @pytest.mark.parametrize(
+        "origin",
+        [
+            "http://127.0.0.1:8000",
+            "https://[::1]:8443",
+            "http://shop.example:443",
+            "https://xn--bcher-kva.example",
+            "capacitor://localhost",
+        ],
+    )
+    @pytest_twisted.ensureDeferred
+    async def test_origin_as_browsers_send_it_is_permitted(self, serve, origin):
+        url = serve(ChannelAuthResource(PUSHER, allow, allowed_origins=origin))
+        _, _, headers = await ask(url, headers={**FORM, "Origin": origin})
+        assert header(headers, "access-control-allow-origin") == origin
 
 
 class TestUserAuth:

@@ -18,7 +18,17 @@ from tests.support.waiting import until
 from txpusher import InvalidRequestError
 from txpusher.web import WebHookResource
 
-from .web_client import KEY, PUSHER, SECRET, ask, connect, never, serve_resource, some_rounds
+from .web_client import (
+    KEY,
+    PUSHER,
+    SECRET,
+    UNDONE,
+    ask,
+    connect,
+    never,
+    serve_resource,
+    some_rounds,
+)
 
 JSON = {"Content-Type": "application/json"}
 serve = serve_resource
@@ -96,6 +106,16 @@ class TestWebHooks:
         assert told == ["a"]
         [failure] = log.flush()
         assert "the database is down" in text_of(failure)
+
+    @pytest.mark.parametrize("returned", UNDONE)
+    @pytest_twisted.ensureDeferred
+    async def test_handler_that_returns_what_nobody_waits_for_is_a_500(
+        self, serve, log, returned
+    ):
+        url = serve(WebHookResource(PUSHER, lambda *_: returned()))
+        assert (await ask(url, *webhook()))[0] == 500
+        [failure] = log.flush()
+        assert "must return a value, a Deferred or a coroutine" in text_of(failure)
 
     @pytest.mark.parametrize(
         "forged",

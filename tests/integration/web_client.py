@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest_twisted
@@ -24,6 +25,27 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SUBSCRIBE = b"socket_id=1.2&channel_name=private-a"
 
 Serve = Callable[..., str]
+
+
+def asyncio_future() -> object:
+    """Return a future of a loop that does not run."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    return loop.create_future()
+
+
+def generator() -> Iterator[None]:
+    """Return what runs only where somebody iterates over it."""
+    yield
+
+
+async def async_generator() -> AsyncIterator[None]:
+    """Return what runs only where somebody iterates over it."""
+    yield
+
+
+#: Make results of callables that are neither a value, a Deferred nor a coroutine.
+UNDONE = [asyncio_future, generator, async_generator]
 
 
 @pytest_twisted.async_yield_fixture
