@@ -65,7 +65,11 @@ def _chosen(item: Any, fields: Mapping[str, str] | None) -> dict[str, Any]:
 
 
 def _with_text(value: Any) -> Any:
-    """Return *value* with its bytes as text: as UTF-8 where they are, else in base64."""
+    """
+    Return *value* with its bytes as text, and its sets as lists.
+
+    Bytes are decoded as UTF-8 where they are UTF-8, else encoded in base64.
+    """
     if isinstance(value, (bytes, bytearray)):
         try:
             return bytes(value).decode("utf-8")
@@ -75,7 +79,17 @@ def _with_text(value: Any) -> Any:
         return {_with_text(key): _with_text(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_with_text(inner) for inner in value]
+    if isinstance(value, (set, frozenset)):
+        return _in_order([_with_text(inner) for inner in value])
     return value
+
+
+def _in_order(values: list[Any]) -> list[Any]:
+    """Sort what a set holds, so that equal items make equal events."""
+    try:
+        return sorted(values)
+    except TypeError:
+        return sorted(values, key=repr)
 
 
 def _encoded(item: Any, values: dict[str, Any], serialize: Serialize) -> str:

@@ -9,6 +9,7 @@ add-on.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -90,7 +91,7 @@ class ScrapySettings:
         _check_that_it_applies(settings)
         channel = settings.get("PUSHER_CHANNEL") or DEFAULT_CHANNEL
         stats_channel = settings.get("PUSHER_STATS_CHANNEL")
-        if stats_channel is None:
+        if not stats_channel:
             without_item = isinstance(channel, str) and "item" not in _fields_of(channel)
             stats_channel = channel if without_item else DEFAULT_CHANNEL
         return cls(
@@ -98,10 +99,7 @@ class ScrapySettings:
             channel=_name("PUSHER_CHANNEL", channel),
             event=_name("PUSHER_EVENT", settings.get("PUSHER_EVENT") or "item_scraped"),
             stats_channel=_name("PUSHER_STATS_CHANNEL", stats_channel),
-            item_classes=tuple(
-                _loaded("PUSHER_ITEM_CLASSES", one)
-                for one in settings.getlist("PUSHER_ITEM_CLASSES")
-            ),
+            item_classes=_item_classes(settings),
             item_filter=_item_filter(settings.get("PUSHER_ITEM_FILTER")),
             item_fields=_item_fields(settings.get("PUSHER_ITEM_FIELDS")),
             serialize=_serializer(settings.get("PUSHER_SERIALIZER") or ScrapyJSONEncoder),
@@ -111,14 +109,19 @@ class ScrapySettings:
             flush_timeout=_seconds(settings, "PUSHER_FLUSH_TIMEOUT", 30.0),
             client_options=_client_options(settings),
             stats_interval=_seconds(settings, "PUSHER_STATS_INTERVAL", 10.0),
-            stats_include=tuple(settings.getlist("PUSHER_STATS_INCLUDE")),
-            stats_exclude=tuple(settings.getlist("PUSHER_STATS_EXCLUDE")),
-            signals=_signals(settings.getlist("PUSHER_SIGNALS")),
+            stats_include=_texts(settings, "PUSHER_STATS_INCLUDE"),
+            stats_exclude=_texts(settings, "PUSHER_STATS_EXCLUDE"),
+            signals=_signals(_texts(settings, "PUSHER_SIGNALS")),
         )
 
 
 def _check_that_it_applies(settings: BaseSettings) -> None:
-    if not settings.getbool("PUSHER_ENABLED", True):
+    try:
+        is_enabled = settings.getbool("PUSHER_ENABLED", True)
+    except (TypeError, ValueError):
+        given = with_type(settings.get("PUSHER_ENABLED"))
+        raise NotConfigured(f"PUSHER_ENABLED must be True or False, not {given}") from None
+    if not is_enabled:
         raise NotConfigured("PUSHER_ENABLED is false")
     # Scrapy before 2.15 has a reactor always.
     if not settings.getbool("TWISTED_REACTOR_ENABLED", True):
@@ -183,15 +186,74 @@ def _name(setting: str, value: object) -> Name:
 def _is_import_path(text: str) -> bool:
     """Tell an import path from a plain name with dots: its first part can be imported."""
     package, dot, _ = text.partition(".")
-    return bool(dot) and package.isidentifier() and find_spec(package) is not None
+    if not dot or "{" in text or not package.isidentifier():
+        return False
+    try:
+        return find_spec(package) is not None
+    except ValueError:
+        # Imported already, but not by its name: __main__ of a script.
+        return True
 
 
 def _loaded(setting: str, value: Any) -> Any:
     """Return an object that is given itself or by its import path."""
     try:
         return load_object(value)
-    except (TypeError, ValueError, NameError, ImportError) as error:
+    except Exception as error:
+        # The module is the user's.
         raise NotConfigured(f"{setting} cannot be loaded: {error}") from None
+
+
+def _made(setting: str, made_of: type, *arguments: Any) -> Any:
+    """Return an instance of a class that a setting gives."""
+    try:
+        return made_of(*arguments)
+    except Exception as error:
+        raise NotConfigured(
+            f"{setting}: no {made_of.__name__} can be made: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _method(setting: str, owner: Any, name: str) -> Callable[..., Any]:
+    method = getattr(owner, name, None)
+    if not callable(method):
+        raise NotConfigured(
+            f"{setting} must be callable, or a class whose instances have a method {name}, "
+            f"not {with_type(type(owner))}"
+        )
+    function: Callable[..., Any] = method
+    return function
+
+
+def _several(settings: BaseSettings, name: str) -> list[Any]:
+    """Return the parts of a setting that is a list, or a text with commas."""
+    try:
+        return settings.getlist(name)
+    except TypeError:
+        raise NotConfigured(
+            f"{name} must be a list, not {with_type(settings.get(name))}"
+        ) from None
+
+
+def _texts(settings: BaseSettings, name: str) -> tuple[str, ...]:
+    texts = _several(settings, name)
+    for part in texts:
+        if not isinstance(part, str):
+            raise NotConfigured(f"{name} must be a list of texts; it has {with_type(part)}")
+    return tuple(text.strip() for text in texts)
+
+
+def _item_classes(settings: BaseSettings) -> tuple[type, ...]:
+    name = "PUSHER_ITEM_CLASSES"
+    given = settings.get(name)
+    parts = [given] if isinstance(given, type) else _several(settings, name)
+    classes = tuple(
+        _loaded(name, part.strip() if isinstance(part, str) else part) for part in parts
+    )
+    for loaded in classes:
+        if not isinstance(loaded, type):
+            raise NotConfigured(f"{name} must be classes, not {with_type(loaded)}")
+    return classes
 
 
 def _item_filter(value: Any) -> Callable[[Any, Any], object]:
@@ -200,7 +262,8 @@ def _item_filter(value: Any) -> Callable[[Any, Any], object]:
     loaded = _loaded("PUSHER_ITEM_FILTER", value)
     if isinstance(loaded, type):
         # As Scrapy's feeds have it: made with the options of a feed.
-        accepts = loaded({}).accepts
+        made = _made("PUSHER_ITEM_FILTER", loaded, {})
+        accepts = _method("PUSHER_ITEM_FILTER", made, "accepts")
         return lambda item, spider: accepts(item)
     if not callable(loaded):
         raise NotConfigured(f"PUSHER_ITEM_FILTER must be callable, not {with_type(loaded)}")
@@ -209,25 +272,43 @@ def _item_filter(value: Any) -> Callable[[Any, Any], object]:
 
 
 def _item_fields(value: Any) -> Mapping[str, str] | None:
+    """Read names of fields as FEED_EXPORT_FIELDS has them: none are all."""
+    if isinstance(value, str):
+        value = _names_in(value)
     if value is None:
         return None
-    if isinstance(value, str):
-        value = [name.strip() for name in value.split(",")]
-    if isinstance(value, Mapping):
-        return dict(value)
     if not isinstance(value, Iterable) or isinstance(value, bytes):
         raise NotConfigured(
             f"PUSHER_ITEM_FIELDS must be a list or a mapping, not {with_type(value)}"
         )
-    return {name: name for name in value}
+    fields = dict(value) if isinstance(value, Mapping) else {name: name for name in value}
+    for name in (*fields, *fields.values()):
+        if not isinstance(name, str):
+            raise NotConfigured(
+                f"PUSHER_ITEM_FIELDS must hold names of fields, not {with_type(name)}"
+            )
+    return fields or None
+
+
+def _names_in(text: str) -> Any:
+    """Return the list or the object of a JSON text, such as ``-s`` gives, or its names."""
+    if not text.lstrip().startswith(("[", "{")):
+        return [name.strip() for name in text.split(",") if name.strip()]
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise NotConfigured(f"PUSHER_ITEM_FIELDS is malformed JSON: {error}") from None
 
 
 def _serializer(value: Any) -> Callable[[Any], str]:
     """Return what makes JSON: a function, or the ``encode`` of a JSONEncoder."""
     loaded = _loaded("PUSHER_SERIALIZER", value)
     if isinstance(loaded, type):
-        encode: Callable[[Any], str] = loaded().encode
-        return encode
+        encoder = _made("PUSHER_SERIALIZER", loaded)
+        # JSON has no NaN: what decodes the event would fail.
+        if isinstance(encoder, json.JSONEncoder):
+            encoder.allow_nan = False
+        return _method("PUSHER_SERIALIZER", encoder, "encode")
     if not callable(loaded):
         raise NotConfigured(f"PUSHER_SERIALIZER must be callable, not {with_type(loaded)}")
     function: Callable[[Any], str] = loaded

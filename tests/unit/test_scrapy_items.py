@@ -72,6 +72,15 @@ def test_bytes_become_text_or_base64():
     assert encode(item) == {"text": "Zoë", "image": "/wA=", "deep": [{"b": "x"}]}
 
 
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_sets_become_lists_in_one_order(kind):
+    item = {"tags": kind(f"tag{n}" for n in range(20)), "mixed": kind([2, b"x", None])}
+    encoded = encode(item)
+    assert encoded["tags"] == sorted(item["tags"])
+    assert encoded["mixed"] == ["x", 2, None]
+    assert encode({"tags": kind(["x" * 500])}, limit=100, trim=True)["tags"][0] < "x" * 100
+
+
 def test_chosen_fields_are_renamed_and_missing_ones_left_out():
     fields = {"name": "title", "price": "price", "isbn": "isbn"}
     assert encode(FIELDS, fields=fields) == {"title": "Ada", "price": "1.50"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -98,6 +98,20 @@ def test_settings_show_neither_url_nor_client_options():
         ({"PUSHER_SERIALIZER": 7}, "PUSHER_SERIALIZER"),
         ({"PUSHER_CLIENT_OPTIONS": 7}, "PUSHER_CLIENT_OPTIONS must be a mapping"),
         ({"PUSHER_SIGNALS": ["engine_started"]}, "item_dropped, item_error, spider_error"),
+        ({"PUSHER_SIGNALS": 7}, "PUSHER_SIGNALS must be a list, not the int 7"),
+        ({"PUSHER_STATS_INCLUDE": True}, "PUSHER_STATS_INCLUDE must be a list"),
+        ({"PUSHER_STATS_EXCLUDE": [1]}, "PUSHER_STATS_EXCLUDE must be a list of texts"),
+        ({"PUSHER_ENABLED": "maybe"}, "PUSHER_ENABLED must be True or False"),
+        ({"PUSHER_ITEM_CLASSES": 7}, "PUSHER_ITEM_CLASSES must be a list"),
+        ({"PUSHER_ITEM_CLASSES": "json.dumps"}, "PUSHER_ITEM_CLASSES must be classes"),
+        ({"PUSHER_ITEM_FILTER": json.JSONEncoder}, "no JSONEncoder can be made: TypeError"),
+        ({"PUSHER_ITEM_FILTER": dict}, "instances have a method accepts"),
+        ({"PUSHER_SERIALIZER": int}, "instances have a method encode"),
+        ({"PUSHER_SERIALIZER": SimpleNamespace}, "instances have a method encode"),
+        ({"PUSHER_SERIALIZER": Accepting}, "no Accepting can be made: TypeError"),
+        ({"PUSHER_ITEM_FIELDS": '{"a": "b"'}, "PUSHER_ITEM_FIELDS is malformed JSON"),
+        ({"PUSHER_ITEM_FIELDS": {"a": 5}}, "must hold names of fields, not the int 5"),
+        ({"PUSHER_ITEM_FIELDS": "[1]"}, "must hold names of fields, not the int 1"),
     ],
 )
 def test_setting_that_does_not_fit_is_named_in_the_refusal(settings, words):
@@ -132,6 +146,42 @@ def test_name_with_dots_that_is_no_path_is_taken_as_it_is():
     assert read(PUSHER_EVENT="book.found").event({}, SPIDER) == "book.found"
 
 
+@pytest.mark.parametrize("name", ["scrapy.{spider.name}", "json.{item[kind]}"])
+def test_format_text_is_no_path_whatever_it_begins_with(name):
+    channel = read(PUSHER_CHANNEL=name).channel({"kind": "books"}, SPIDER)
+    assert channel == f"{name.partition('.')[0]}.books"
+
+
+def test_callable_of_a_script_is_found_in_its_main_module(monkeypatch):
+    main = ModuleType("__main__")
+    main.shout = shout
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert main.__spec__ is None
+    settings = read(PUSHER_CHANNEL="__main__.shout")
+    assert settings.channel({"kind": "new"}, SPIDER) == "BOOKS-NEW"
+
+
+def test_module_that_fails_when_imported_is_told(tmp_path, monkeypatch):
+    (tmp_path / "failing_settings.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "PUSHER_EVENT cannot be loaded: division by zero" in refusal(
+        PUSHER_EVENT="failing_settings.name"
+    )
+
+
+@pytest.mark.parametrize(
+    "classes", [dict, [dict], (dict,), "builtins.dict", "builtins.dict, json.JSONEncoder"]
+)
+def test_item_classes_are_one_class_or_several(classes):
+    assert read(PUSHER_ITEM_CLASSES=classes).item_classes[0] is dict
+
+
+@pytest.mark.parametrize("serializer", [None, json.JSONEncoder])
+def test_number_that_is_none_is_not_encoded(serializer):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        read(PUSHER_SERIALIZER=serializer).serialize({"a": float("nan")})
+
+
 @pytest.mark.parametrize(
     ("channel", "expected"),
     [
@@ -157,6 +207,21 @@ def test_filter_is_a_class_of_feeds_or_a_callable(chosen):
     assert [bool(accepts({"price": price}, SPIDER)) for price in (1, 2)] == [False, True]
 
 
-@pytest.mark.parametrize("fields", [["a", "b"], "a,b", {"a": "a", "b": "b"}])
-def test_fields_are_a_list_a_text_or_a_mapping(fields):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["a", "b"],
+        "a,b",
+        "a, b,",
+        {"a": "a", "b": "b"},
+        '["a", "b"]',
+        ' {"a": "a", "b": "b"}',
+    ],
+)
+def test_fields_are_a_list_a_mapping_or_a_text(fields):
     assert read(PUSHER_ITEM_FIELDS=fields).item_fields == {"a": "a", "b": "b"}
+
+
+@pytest.mark.parametrize("fields", [None, "", [], {}, "[]"])
+def test_no_fields_are_all_fields(fields):
+    assert read(PUSHER_ITEM_FIELDS=fields).item_fields is None
