@@ -26,7 +26,16 @@ SPIDER_MODULES = ["books.spiders"]
 ADDONS = {"txpusher.scrapy.Addon": 500}
 TELNETCONSOLE_ENABLED = False
 REMOTE_CONTROL_ENABLED = False
-ITEM_PIPELINES = {"txpusher.scrapy.PusherPipeline": 301}
+# The later pipeline drops every item: at the add-on's own place, nothing would be published.
+ITEM_PIPELINES = {"txpusher.scrapy.PusherPipeline": 301, "books.pipelines.DropAll": 302}
+"""
+
+PIPELINES = """
+from scrapy.exceptions import DropItem
+
+class DropAll:
+    def process_item(self, item):
+        raise DropItem("for the test")
 """
 
 SPIDER = '''
@@ -34,6 +43,7 @@ import scrapy
 
 class Books(scrapy.Spider):
     name = "books"
+    start_urls = ["{site}"]
 
     def parse(self, response):
         """
@@ -60,6 +70,7 @@ async def project(tmp_path: Path, running: RunningServer) -> AsyncIterator[Any]:
         (folder / "__init__.py").touch()
     (tmp_path / "scrapy.cfg").write_text("[settings]\ndefault = books.settings\n")
     (package.parent / "settings.py").write_text(SETTINGS)
+    (package.parent / "pipelines.py").write_text(PIPELINES)
     async with serving(Pages(1)) as port:
         site = f"http://127.0.0.1:{port}/page"
         (package / "books.py").write_text(SPIDER.format(site=site))
@@ -110,6 +121,9 @@ async def test_check_publishes_nothing(project, running):
 
 @pytest_twisted.ensureDeferred
 async def test_place_that_the_project_gives_the_pipeline_stays(project, running):
-    command, site = project
-    log = await command("crawl", "books", "-a", f"start_url={site}", "-s", "PUSHER_SIGNALS=")
+    command, _ = project
+    log = await command("crawl", "books")
     assert log.count("'txpusher.scrapy.PusherPipeline'") == 1
+    items = [event.data for event in running.events if event.name == "item_scraped"]
+    assert items == [{"name": "text of /page"}]
+    assert "for the test" in log
