@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
+from inspect import iscoroutinefunction
 from string import Formatter
 from typing import Any
 
@@ -257,18 +258,26 @@ def _item_classes(settings: BaseSettings) -> tuple[type, ...]:
 
 
 def _item_filter(value: Any) -> Callable[[Any, Any], object]:
+    setting = "PUSHER_ITEM_FILTER"
     if value is None:
         return lambda item, spider: True
-    loaded = _loaded("PUSHER_ITEM_FILTER", value)
+    loaded = _loaded(setting, value)
     if isinstance(loaded, type):
         # As Scrapy's feeds have it: made with the options of a feed.
-        made = _made("PUSHER_ITEM_FILTER", loaded, {})
-        accepts = _method("PUSHER_ITEM_FILTER", made, "accepts")
+        accepts = _method(setting, _made(setting, loaded, {}), "accepts")
+        _check_that_it_answers(setting, accepts)
         return lambda item, spider: accepts(item)
     if not callable(loaded):
-        raise NotConfigured(f"PUSHER_ITEM_FILTER must be callable, not {with_type(loaded)}")
+        raise NotConfigured(f"{setting} must be callable, not {with_type(loaded)}")
+    _check_that_it_answers(setting, loaded)
     function: Callable[[Any, Any], object] = loaded
     return function
+
+
+def _check_that_it_answers(setting: str, function: Any) -> None:
+    """Refuse a coroutine function: the coroutine, which nobody awaits, counts as True."""
+    if iscoroutinefunction(function):
+        raise NotConfigured(f"{setting} must not be a coroutine function")
 
 
 def _item_fields(value: Any) -> Mapping[str, str] | None:

@@ -51,6 +51,16 @@ class Accepting:
         return item["price"] > 1
 
 
+class AcceptingLater:
+    """A filter whose answer nobody waits for."""
+
+    def __init__(self, feed_options):
+        pass
+
+    async def accepts(self, item):
+        return False
+
+
 def test_defaults_are_those_that_are_documented():
     settings = read()
     assert settings.channel({}, SPIDER) == "scrapy-books"
@@ -105,6 +115,8 @@ def test_settings_show_neither_url_nor_client_options():
         ({"PUSHER_ITEM_CLASSES": 7}, "PUSHER_ITEM_CLASSES must be a list"),
         ({"PUSHER_ITEM_CLASSES": "json.dumps"}, "PUSHER_ITEM_CLASSES must be classes"),
         ({"PUSHER_ITEM_FILTER": json.JSONEncoder}, "no JSONEncoder can be made: TypeError"),
+        ({"PUSHER_ITEM_FILTER": AcceptingLater}, "must not be a coroutine function"),
+        ({"PUSHER_ITEM_FILTER": AcceptingLater({}).accepts}, "not be a coroutine function"),
         ({"PUSHER_ITEM_FILTER": dict}, "instances have a method accepts"),
         ({"PUSHER_SERIALIZER": int}, "instances have a method encode"),
         ({"PUSHER_SERIALIZER": SimpleNamespace}, "instances have a method encode"),
@@ -154,7 +166,7 @@ def test_format_text_is_no_path_whatever_it_begins_with(name):
 
 def test_callable_of_a_script_is_found_in_its_main_module(monkeypatch):
     main = ModuleType("__main__")
-    main.shout = shout
+    vars(main)["shout"] = shout
     monkeypatch.setitem(sys.modules, "__main__", main)
     assert main.__spec__ is None
     settings = read(PUSHER_CHANNEL="__main__.shout")
