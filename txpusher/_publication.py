@@ -27,6 +27,7 @@ from txpusher._iterables import next_of, problem_with, started
 from txpusher._request import unreadable_argument
 from txpusher._text import as_plain_str, short_repr, with_type
 from txpusher._unsettled import Reply, SentEvent
+from txpusher._waiters import without_frames
 from txpusher.errors import ClosedError, InvalidRequestError, PusherError
 
 if TYPE_CHECKING:
@@ -99,11 +100,7 @@ class _PublishedEvent(SentEvent):
         if isinstance(error, CancelledError):
             publication.dropped.append(self.given)
         else:
-            # The frames of its request would be kept as long as the failures are.
-            bare = cast(Exception, error.with_traceback(None))
-            reason = getattr(error, "original_error", None)
-            if isinstance(reason, BaseException):
-                reason.__traceback__ = None
+            bare = cast(Exception, without_frames(error))
             publication.failed.append((self.place, self.given, bare))
 
 
@@ -183,16 +180,11 @@ class Publication:
 
     async def _read_and_settle(self, reading: Coroutine[Deferred[Any], Any, None]) -> Published:
         problem: PusherError | None = None
-        try:
-            self._seconds = self._sender.reactor.seconds
-        except Exception:
-            # There is no reactor: nothing has been read.
-            reading.close()
-            raise
-        now = self._seconds()
-        self._next_report, self._end_of_turn = now + PROGRESS_INTERVAL, now + READING_TIME
         self._sender.listen(self._look)
         try:
+            self._seconds = self._sender.reactor.seconds
+            now = self._seconds()
+            self._next_report, self._end_of_turn = now + PROGRESS_INTERVAL, now + READING_TIME
             try:
                 await reading
             except PusherError as error:
@@ -202,6 +194,8 @@ class Publication:
             self._sender.drop_waiting(lambda event: getattr(event, "publication", None) is self)
             raise
         finally:
+            # Without a reactor it has not begun.
+            reading.close()
             self._is_over = True
             self._sender.stop_listening(self._look)
             if self._turn_call is not None:

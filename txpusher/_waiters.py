@@ -31,6 +31,18 @@ def own_error(error: E) -> E:
     return mine.with_traceback(error.__traceback__)
 
 
+def without_frames(error: E) -> E:
+    """
+    Strip *error*, and the error behind it, of tracebacks.
+
+    The frames of its request, with all that is in them, would be kept as long as the error.
+    """
+    reason = getattr(error, "original_error", None)
+    if isinstance(reason, BaseException):
+        reason.__traceback__ = None
+    return error.with_traceback(None)
+
+
 class Waiters(Generic[T]):
     """
     The Deferreds that wait for one outcome, in the order in which they came.

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
-from txpusher._waiters import Waiters, own_error
-from txpusher.errors import ConnectionClosedError, SubscriptionError
+from txpusher._waiters import Waiters, own_error, without_frames
+from txpusher.errors import ConnectionClosedError, HTTPError, SubscriptionError
 
 
 class Waiting:
@@ -114,3 +114,15 @@ def test_error_that_cannot_be_copied_is_itself():
 
     error = WilfulError(1, 2)
     assert own_error(error) is error
+
+
+def test_error_without_frames_has_those_of_its_reason_neither() -> None:
+    try:
+        try:
+            raise OSError("refused")
+        except OSError as reason:
+            raise HTTPError("no answer", original_error=reason) from None
+    except HTTPError as error:
+        bare = without_frames(error)
+    assert isinstance(bare.original_error, OSError)
+    assert (bare.__traceback__, bare.original_error.__traceback__) == (None, None)

@@ -33,11 +33,9 @@ CLOSE_GRACE = 1.0
 #: The largest head of a reply, interim replies included, in bytes.
 MAX_HEAD_BYTES = 2**16
 
-#: The most bytes that a connection hands over at once.
-_READ_BYTES = 2**16
-
-#: The most bytes that come in before the head of the reply must have ended.
-MOST_BEFORE_BODY = MAX_HEAD_BYTES + _READ_BYTES
+#: The most bytes that come in before the head of the reply must have ended: a connection
+#: hands over up to 2**16 at once.
+MOST_BEFORE_BODY = MAX_HEAD_BYTES + 2**16
 
 #: The first bytes of a TLS alert, which is the answer of a TLS port to plain HTTP.
 _TLS_ALERT = b"\x15\x03"
