@@ -83,7 +83,7 @@ class Handlers:
         """
         Call the handlers of the event, then those of every event, in the order bound.
 
-        Where one of them ends everything, those after it are not called.
+        Where one of them leaves the channel, those after it are not called.
         """
         for handler in self._by_event.get(message.event, ()):
             if self.open:

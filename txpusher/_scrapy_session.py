@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Mapping
 from enum import Enum, auto
+from inspect import isawaitable, iscoroutine
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -66,8 +67,11 @@ class Session:
                 self.settings.url,
                 **self._counting(self.settings.client_options),
             )
+            max_pending = self.settings.max_pending
+            # Where less than a batch may wait, no event waits for others.
+            fills = max_pending >= self.pusher.config.max_batch_size
             self._publisher = BatchPublisher(
-                self.pusher, max_pending=self.settings.max_pending, linger=LINGER
+                self.pusher, max_pending=max_pending, linger=LINGER if fills else 0.0
             )
         except ConfigurationError as error:
             # The words name the setting, and quote no URL.
@@ -79,8 +83,8 @@ class Session:
         self._crawler = crawler
         self._state = _State.PUBLISHING
         self._unsettled = 0
-        #: When the end of the crawl is to be over; None before it has begun.
-        self._ends: float | None = None
+        #: How many seconds of PUSHER_FLUSH_TIMEOUT the flush has left, or will have.
+        self.time_left = self.settings.flush_timeout
         self._last_logged: dict[str, float] = {}
         crawler.signals.connect(self._engine_stopped, signal=signals.engine_stopped)
 
@@ -149,7 +153,12 @@ class Session:
         try:
             if settings.item_classes and not isinstance(item, settings.item_classes):
                 return None
-            if not settings.item_filter(item, spider):
+            wanted = settings.item_filter(item, spider)
+            if isawaitable(wanted):
+                if iscoroutine(wanted):
+                    wanted.close()
+                raise TypeError("PUSHER_ITEM_FILTER must return a value, not an awaitable")
+            if not wanted:
                 return None
             data = encode_item(
                 item,
@@ -200,7 +209,9 @@ class Session:
 
         Then every figure is final.
         """
-        left = await in_scrapy(self._publisher.flush(self.time_left()))
+        began, timeout = time.monotonic(), self.settings.flush_timeout
+        left = await in_scrapy(self._publisher.flush(timeout))
+        self.time_left = max(0.0, timeout - (time.monotonic() - began))
         self._state = _State.COUNTED
         if left:
             self.count("flush_timeout_count", left)
@@ -208,20 +219,9 @@ class Session:
                 "%d events had no outcome %g seconds after the last item "
                 "(PUSHER_FLUSH_TIMEOUT)",
                 left,
-                self.settings.flush_timeout,
+                timeout,
                 extra={"spider": self._crawler.spider},
             )
-
-    def time_left(self) -> float:
-        """
-        Return how many seconds the end of the crawl may take yet.
-
-        The first call begins the end, which takes PUSHER_FLUSH_TIMEOUT seconds at most.
-        """
-        now = time.monotonic()
-        if self._ends is None:
-            self._ends = now + self.settings.flush_timeout
-        return max(0.0, self._ends - now)
 
     def tell(self, event: str, data: Any, *, within: float | None = None) -> Deferred[Any]:
         """

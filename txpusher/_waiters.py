@@ -26,6 +26,8 @@ def own_error(error: E) -> E:
     except Exception:
         # An exception of the program's, whose class takes other arguments than it keeps.
         return error
+    # The class may have made its words of other arguments, and have made them once more.
+    mine.args = error.args
     mine.__cause__, mine.__context__ = error.__cause__, error.__context__
     mine.__suppress_context__ = error.__suppress_context__
     return mine.with_traceback(error.__traceback__)

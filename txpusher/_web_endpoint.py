@@ -28,9 +28,12 @@ _MAX_FIELDS = 100
 _PREFLIGHT_SECONDS = 600
 
 #: An origin as browsers write it.  Source: the HTML standard, "Origin" ("serialization of an
-#: origin"): the host of the URL, in lower case and ASCII, and a port that is not the default.
+#: origin"), and the URL standard: of a web page, the host in lower case and ASCII, and a port
+#: that is not the default; of an extension, the host as it is.
 _ORIGIN = re.compile(
-    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._~-]+)(?P<port>:[1-9][0-9]{0,4})?"
+    r"(?P<scheme>https?)://(\[[0-9a-f:.]+\]|[a-z0-9._~-]+)(?P<port>:[1-9][0-9]{0,4})?"
+    # Printable ASCII but / ? # @ , *
+    r"|(?!https?:)[a-z][a-z0-9+.-]*://[!\"$-)+.0->A-~-]+"
 ).fullmatch
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}").fullmatch
@@ -193,8 +196,7 @@ class Endpoint(Resource):
 
 def _is_origin(text: str) -> bool:
     found = _ORIGIN(text)
-    scheme = text.partition(":")[0]
-    return found is not None and found["port"] != _DEFAULT_PORTS.get(scheme, "")
+    return found is not None and found["port"] != _DEFAULT_PORTS.get(found["scheme"], "")
 
 
 def _checked_origins(origins: object) -> frozenset[str]:

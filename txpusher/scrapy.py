@@ -117,7 +117,7 @@ class PusherExtension:
         told = self._session.tell(
             "spider_closed",
             {"spider": self._name, "reason": reason, "stats": self._stats()},
-            within=self._session.time_left(),
+            within=self._session.time_left,
         )
         await in_scrapy(told)
 

@@ -340,6 +340,9 @@ class TestOrigins:
             "https://shop.example:0443",
             "https://shop.example:web",
             "https://bücher.example",
+            "capacitor://localhost/",
+            "capacitor://*",
+            "capacitor://bücher",
         ],
     )
     def test_origin_that_no_browser_sends_is_refused_when_the_resource_is_made(self, origins):
@@ -354,6 +357,8 @@ class TestOrigins:
             "http://shop.example:443",
             "https://xn--bcher-kva.example",
             "capacitor://localhost",
+            "safari-web-extension://E2F3A7B0-1111-4B94-A42F-C28F71DD5AF7",
+            "ms-browser-extension://EdgeExtension_abc",
         ],
     )
     @pytest_twisted.ensureDeferred

@@ -144,6 +144,9 @@ def test_events_of_a_second_are_counted_by_channel_and_refused_with_429() -> Non
     assert len(client.events) == 5
 
 
+KEYED = {"name": "e", "channel": "a", "data": "d", "idempotency_key": "k"}
+
+
 def day(most: int, **app: Any) -> Client:
     """A client of an app with so many messages a day, none of them used up."""
     return Client(limits=Limits(messages_per_day=most), webhooks=[], **app)
@@ -163,6 +166,15 @@ def test_delivery_to_each_subscriber_counts() -> None:
     client.driver.browser().subscribe("a")
     assert client.post("/events", EVENT).status == 200
     assert left(client, 10) == 10 - (1 + 2)
+
+
+def test_copy_of_an_event_is_answered_though_the_day_is_used_up() -> None:
+    client = day(1)
+    for path, body in (("/events", EVENT), ("/batch_events", {"batch": [KEYED]})):
+        for _ in range(2):
+            assert client.post(path, body, key="k").status == 200
+    assert client.post("/events", EVENT, key="l").status == 403
+    assert len(client.events) == 1
 
 
 def test_query_counts_and_is_never_refused() -> None:

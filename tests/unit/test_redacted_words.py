@@ -48,6 +48,23 @@ def test_answer_with_a_secret_field_is_seen(text):
     assert may_authorize(text)
 
 
-@pytest.mark.parametrize("text", ["", "unauthorized", "not authorized", "authentication", "{}"])
+@pytest.mark.parametrize("run", ["z", "\\/", "a/", "f "])
+def test_long_text_is_read_once(run):
+    # Read from each of its places anew, it would take an hour.
+    assert redact_signatures(run * 500_000) == run * 500_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "unauthorized",
+        "not authorized",
+        "authentication",
+        "{}",
+        "<pre>Cannot POST /pusher/auth</pre>",
+        '{"detail":"auth token expired"}',
+    ],
+)
 def test_words_about_authorisation_are_no_secret_field(text):
     assert not may_authorize(text)

@@ -26,10 +26,11 @@ def reactor():
     return MemoryReactorClock()
 
 
-def make_session(reactor, **options):
+def make_session(reactor, more=None, **options):
     settings = {
         "PUSHER_URL": "http://key:secret@127.0.0.1:6001/apps/1",
         "PUSHER_CLIENT_OPTIONS": {"reactor": reactor, **options},
+        **(more or {}),
     }
     crawler = SimpleNamespace(
         settings=Settings(settings), signals=SignalManager(), spider=SimpleNamespace(name="a")
@@ -55,6 +56,39 @@ def test_items_wait_for_others_before_their_events_are_sent(reactor):
     assert reactor.tcpClients == []
     reactor.advance(LINGER)
     assert len(reactor.tcpClients) == 1
+
+
+def test_items_wait_for_nobody_where_less_than_a_batch_may_wait(reactor):
+    session, _ = make_session(reactor, {"PUSHER_MAX_PENDING": 9})
+    publish(session, {"a": 1})
+    assert len(reactor.tcpClients) == 1
+
+
+class Someday:
+    """A filter that answers with a coroutine, which is no function of coroutines."""
+
+    async def __call__(self, item, spider):
+        return False
+
+
+def test_filter_that_answers_with_an_awaitable_fails_the_item(reactor):
+    awaitable = Deferred()
+    for wanted in (lambda item, spider: awaitable, Someday()):
+        session, stats = make_session(reactor, {"PUSHER_ITEM_FILTER": wanted})
+        publish(session, {"a": 1})
+        assert stats.get_value("pusher/failed_reason_count/TypeError") == 1
+    assert reactor.tcpClients == []
+
+
+def test_message_of_the_end_has_what_the_flush_leaves_of_its_time(reactor):
+    session, _ = make_session(reactor, {"PUSHER_FLUSH_TIMEOUT": 7.0})
+    assert session.time_left == 7.0
+    publish(session, {"a": 1})
+    flushed = Deferred.fromCoroutine(session.flush())
+    assert not flushed.called
+    reactor.advance(7.0)
+    assert flushed.called
+    assert session.time_left <= 7.0
 
 
 def test_repeated_request_is_counted_and_told_to_the_project(reactor):

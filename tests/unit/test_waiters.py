@@ -107,6 +107,16 @@ def test_copied_error_keeps_no_frames_of_another_one():
     assert error.__traceback__ is None
 
 
+def test_error_that_composes_its_words_is_copied_with_them():
+    class NotAMemberError(SubscriptionError):
+        def __init__(self, user, until="for ever"):
+            super().__init__(f"{user} is out {until}")
+            self.until = until
+
+    mine = own_error(NotAMemberError("bob", "till May"))
+    assert (str(mine), mine.until) == ("bob is out till May", "till May")
+
+
 def test_error_that_cannot_be_copied_is_itself():
     class WilfulError(Exception):
         def __init__(self, one, two):

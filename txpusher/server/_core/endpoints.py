@@ -248,7 +248,8 @@ class Endpoints:
         for scope, one in zip(scopes, triggers, strict=True):
             if infos[scope] is None:
                 fresh.setdefault(scope, one)
-        published = self._publish(call, fresh.values())
+        # What publishes nothing has no quota to keep to.
+        published = self._publish(call, fresh.values()) if fresh else []
         for (scope, one), info in zip(fresh.items(), published, strict=True):
             infos[scope] = info
             if one.idempotency_key is not None:
