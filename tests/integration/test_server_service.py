@@ -156,9 +156,12 @@ def test_runner_of_twisted_says_in_words_what_setting_is_wrong(
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
     )
-    assert done.returncode != 0
-    assert "activity_timeout must be" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    # The twistd of Twisted 24.7 ends with 0 after an error of usage.
+    assert done.returncode != 0 or runner == "twistd"
+    assert "activity_timeout must be" in said
+    assert "listens on" not in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
