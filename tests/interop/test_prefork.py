@@ -157,7 +157,9 @@ async def test_workers_of_uwsgi_lose_no_event(
     options = ["--http-socket", f"127.0.0.1:{port}", "--master", "--processes", "2"]
     options += ["--enable-threads", "--die-on-term", "--disable-logging"]
     options += ["--max-requests", str(RECYCLED_AFTER), "--min-worker-lifetime", "0"]
-    options += ["--worker-reload-mercy", PATIENCE_WITH_WORKERS]
+    # The master starts a worker all the same, and waits for it for ever, if it is told to end
+    # while it sleeps because workers end so fast.
+    options += ["--forkbomb-delay", "0", "--worker-reload-mercy", PATIENCE_WITH_WORKERS]
     options += ["--pyhome", sys.prefix, "--module", "web", "--need-app"]
     process = start(uwsgi, *options, *([] if preload else ["--lazy-apps"]))
     # In a worker that is in the middle of a request uWSGI runs nothing at the end.
