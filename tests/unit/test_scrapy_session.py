@@ -80,7 +80,9 @@ def test_filter_that_answers_with_an_awaitable_fails_the_item(reactor):
     assert reactor.tcpClients == []
 
 
-def test_message_of_the_end_has_what_the_flush_leaves_of_its_time(reactor):
+def test_message_of_the_end_has_what_the_flush_leaves_of_its_time(reactor, monkeypatch):
+    # Under asyncio's reactor Scrapy awaits futures, which no Deferred can.
+    monkeypatch.setattr("txpusher._scrapy_session.in_scrapy", lambda deferred: deferred)
     session, _ = make_session(reactor, {"PUSHER_FLUSH_TIMEOUT": 7.0})
     assert session.time_left == 7.0
     publish(session, {"a": 1})
